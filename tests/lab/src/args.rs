@@ -1,0 +1,215 @@
+//! The command line of `cargo lab`: words in, a checked [`Command`] out. Pure.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::size::Size;
+
+pub const HELP: &str = "\
+Boots a real Linux kernel in QEMU and proves cowherd on it.
+
+Usage: cargo lab COMMAND
+
+  test [NAME...]      without names: format, lints, all cargo tests and all scenarios;
+                      with names: only those scenarios
+  list                the scenarios, one line each
+  demo [--for SECS] [--port PORT]
+                      a guest whose volumes fill while cowherd extends them, with its
+                      page on this machine's 127.0.0.1:PORT (10845 unless told)
+  exec [--disk SIZE]... [--memory SIZE] [--timeout SECS] -- COMMAND...
+                      run a shell command in a fresh guest (disks are /dev/vda, ...);
+                      its exit code is ours
+  --help              this text
+
+SIZE is a whole number with M or G. What the lab keeps is in target/lab:
+the kernel, and the console of every guest under consoles/.";
+
+/// The port cowherd's page has everywhere unless told otherwise.
+const PAGE_PORT: u16 = 10845;
+/// An `exec` guest without `--timeout` is ended after this long.
+const EXEC_TIMEOUT: Duration = Duration::from_secs(300);
+/// Enough for LVM and a handful of pools; the overlay lives in it too.
+const EXEC_MEMORY: Size = Size::gib(1);
+/// Disks of an `exec` guest when none is named.
+const EXEC_DISKS: [Size; 2] = [Size::gib(2), Size::gib(2)];
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    Help,
+    List,
+    Test { names: Vec<String> },
+    Demo(Demo),
+    Exec(Exec),
+    Guest { verb: Vec<String> },
+}
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub struct Demo {
+    /// End by itself after this long; until Ctrl-C when absent.
+    pub lasts: Option<Duration>,
+    pub port: u16,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Exec {
+    pub disks: Vec<Size>,
+    pub memory: Size,
+    pub timeout: Duration,
+    pub command: String,
+}
+
+pub fn parse(words: &[String]) -> Result<Command> {
+    let Some((verb, rest)) = words.split_first() else {
+        return Ok(Command::Help);
+    };
+    match verb.as_str() {
+        "--help" | "-h" | "help" => Ok(Command::Help),
+        _ if rest.iter().take_while(|w| *w != "--").any(|w| w == "--help") => Ok(Command::Help),
+        "list" => {
+            ensure!(rest.is_empty(), "list takes no arguments");
+            Ok(Command::List)
+        }
+        "test" => parse_test(rest),
+        "demo" => parse_demo(rest),
+        "exec" => parse_exec(rest),
+        "guest" => Ok(Command::Guest {
+            verb: rest.to_vec(),
+        }),
+        other => bail!("unknown command {other:?}; see cargo lab --help"),
+    }
+}
+
+fn parse_test(words: &[String]) -> Result<Command> {
+    if let Some(option) = words.iter().find(|w| w.starts_with('-')) {
+        bail!("test has no option {option:?}");
+    }
+    Ok(Command::Test {
+        names: words.to_vec(),
+    })
+}
+
+fn parse_demo(words: &[String]) -> Result<Command> {
+    let mut demo = Demo {
+        lasts: None,
+        port: PAGE_PORT,
+    };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--for" => demo.lasts = Some(seconds(word, words.next())?),
+            "--port" => demo.port = number(word, words.next())?,
+            other => bail!("demo has no option {other:?}"),
+        }
+    }
+    ensure!(demo.port != 0, "--port must be 1 to 65535");
+    Ok(Command::Demo(demo))
+}
+
+fn parse_exec(words: &[String]) -> Result<Command> {
+    let mut disks = Vec::new();
+    let mut memory = EXEC_MEMORY;
+    let mut timeout = EXEC_TIMEOUT;
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--disk" => disks.push(number(word, words.next())?),
+            "--memory" => memory = number(word, words.next())?,
+            "--timeout" => timeout = seconds(word, words.next())?,
+            "--" => break,
+            other => bail!("exec has no option {other:?}; the command follows --"),
+        }
+    }
+    let command = words.map(String::as_str).collect::<Vec<_>>().join(" ");
+    ensure!(!command.is_empty(), "exec needs a command after --");
+    if disks.is_empty() {
+        disks.extend(EXEC_DISKS);
+    }
+    Ok(Command::Exec(Exec {
+        disks,
+        memory,
+        timeout,
+        command,
+    }))
+}
+
+fn number<T: std::str::FromStr>(option: &str, value: Option<&String>) -> Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let value = value.with_context(|| format!("{option} needs a value"))?;
+    value
+        .parse()
+        .with_context(|| format!("{option}: {value:?} is not valid"))
+}
+
+fn seconds(option: &str, value: Option<&String>) -> Result<Duration> {
+    let secs: u64 = number(option, value)?;
+    ensure!(secs > 0, "{option} must be at least 1 second");
+    Ok(Duration::from_secs(secs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        parse(&words)
+    }
+
+    #[test]
+    fn nothing_and_help_explain_the_command() {
+        for line in ["", "--help", "-h", "test --help", "exec --help"] {
+            assert_eq!(parsed(line).unwrap(), Command::Help, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn help_after_the_dashes_belongs_to_the_command() {
+        let Command::Exec(exec) = parsed("exec -- lvs --help").unwrap() else {
+            panic!("not exec");
+        };
+        assert_eq!(exec.command, "lvs --help");
+    }
+
+    #[test]
+    fn exec_takes_disks_memory_and_timeout() {
+        let expected = Exec {
+            disks: vec![Size::gib(1), Size::mib(300)],
+            memory: Size::gib(2),
+            timeout: Duration::from_secs(7),
+            command: "lvs -a".to_owned(),
+        };
+        let line = "exec --disk 1G --disk 300M --memory 2G --timeout 7 -- lvs -a";
+        assert_eq!(parsed(line).unwrap(), Command::Exec(expected));
+    }
+
+    #[test]
+    fn demo_has_the_usual_port_unless_told() {
+        let demo = |lasts, port| Command::Demo(Demo { lasts, port });
+        assert_eq!(parsed("demo").unwrap(), demo(None, 10845));
+        let lasts = Some(Duration::from_secs(90));
+        assert_eq!(parsed("demo --for 90 --port 8080").unwrap(), demo(lasts, 8080));
+    }
+
+    #[test]
+    fn faulty_command_lines_are_refused() {
+        for line in [
+            "fly",
+            "list all",
+            "test --fast",
+            "demo --for",
+            "demo --for 0",
+            "demo --port 70000",
+            "demo --port 0",
+            "demo now",
+            "exec",
+            "exec --",
+            "exec ls",
+            "exec --disk 5 -- ls",
+        ] {
+            assert!(parsed(line).is_err(), "{line:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The lab: boots a real Linux kernel in QEMU with this machine's root file
+//! system shared read-only, and proves cowherd on real device-mapper and LVM.
+//!
+//! ```text
+//! cargo lab VERB -> args -> host: packages, kernel, initramfs, QEMU --boots--> guest
+//!                                 checks, rounds, demo                  |
+//!                                      ^--- /out (9p): verdicts, exit --+
+//! ```
+//!
+//! One binary serves both sides: the host half starts QEMU, and the guest's
+//! init runs the same binary as `lab guest ...`. `host` and `guest` never
+//! import each other; they meet in `scenarios` (the table), `verdict` (the lines
+//! the guest leaves for the host) and `size`.
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "every fallible function here fails by telling what did not happen in the guest; the text is the doc"
+)]
+
+pub mod args;
+pub mod guest;
+pub mod host;
+pub mod scenarios;
+pub mod size;
+pub mod verdict;
+pub mod wait;
+
+use anyhow::Result;
+
+use args::Command;
+
+/// Carries out one command line (without the program's name) and gives the
+/// exit code.
+pub fn run(words: &[String]) -> Result<u8> {
+    match args::parse(words)? {
+        Command::Help => {
+            println!("{}", args::HELP);
+            Ok(0)
+        }
+        Command::List => {
+            for scenario in scenarios::ALL {
+                println!("{:<52} {}", scenario.name, scenario.about);
+            }
+            Ok(0)
+        }
+        Command::Test { names } => host::checks::test(&names),
+        Command::Demo(demo) => host::demo::demo(demo),
+        Command::Exec(exec) => host::exec::exec(exec),
+        Command::Guest { verb } => guest::run(&verb),
+    }
+}

@@ -1,0 +1,3 @@
+//! x
+pub struct Scenario { pub name: &'static str, pub about: &'static str }
+pub static ALL: &[Scenario] = &[];
