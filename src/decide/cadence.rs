@@ -1,0 +1,73 @@
+//! When to look at a device again: soon enough that nothing can pass its trigger unseen, and no
+//! more often than the budget allows while nothing fills.
+
+use std::time::Duration;
+
+use crate::model::policy::Timing;
+use crate::model::units::Bytes;
+
+use super::Situation;
+use super::store::Store;
+use super::trigger;
+
+/// How long a look may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// Half the time in which the store could reach its trigger if a writer showed up now.
+    pub plausible: Duration,
+    /// The same at the rate it fills already: this one is never stretched.
+    pub measured: Duration,
+}
+
+/// The next look at one store. A store that cannot be helped is looked at seldom.
+#[must_use]
+pub fn due(situation: &Situation<'_>, store: &Store<'_>) -> Due {
+    let timing = &situation.policy.timing;
+    let growth = situation.policy.growth(store.target.resource);
+    let Some(fill) = store.fill.filter(|_| store.damage.is_none()) else {
+        return Due {
+            plausible: timing.look_max,
+            measured: timing.look_max,
+        };
+    };
+    let rate = situation.history.rate(&store.target);
+    let percent = trigger::threshold_percent(store, growth);
+    let at_trigger = Bytes(fill.total.0 / 100 * percent);
+    let distance = at_trigger.saturating_sub(fill.used);
+    let half_time = |rate: Bytes| {
+        let secs = distance.as_f64() / rate.as_f64().max(1.0) / 2.0;
+        Duration::try_from_secs_f64(secs)
+            .unwrap_or(timing.look_max)
+            .clamp(timing.look_min, timing.look_max)
+    };
+    // Metadata grows by a few bytes per chunk written: hundreds of times slower than data.
+    Due {
+        plausible: half_time(timing.plausible_rate.max(rate)),
+        measured: half_time(rate),
+    }
+}
+
+/// The factor by which plausible waits are stretched to keep looking within its budget. `costs` are
+/// pairs of what one look takes and how often it would be taken.
+#[must_use]
+pub fn stretch(timing: &Timing, costs: impl Iterator<Item = (Duration, Duration)>) -> f64 {
+    let share: f64 = costs
+        .map(|(cost, every)| cost.as_secs_f64() / every.as_secs_f64().max(f64::EPSILON))
+        .sum();
+    let budget = f64::from(u32::try_from(timing.look_budget_permille).unwrap_or(u32::MAX)) / 1000.0;
+    if budget <= 0.0 {
+        1.0
+    } else {
+        (share / budget).max(1.0)
+    }
+}
+
+/// The wait after stretching.
+#[must_use]
+pub fn wait(timing: &Timing, due: Due, stretch: f64) -> Duration {
+    let stretched = due.plausible.as_secs_f64() * stretch;
+    let stretched = Duration::try_from_secs_f64(stretched).unwrap_or(timing.look_max);
+    stretched
+        .min(due.measured)
+        .clamp(timing.look_min, timing.look_max)
+}

@@ -1,0 +1,203 @@
+//! From what was seen to what is to be done: pure, total, sorted.
+//!
+//! No clock, no I/O, no log, no random order: the same input gives the same plan. Every store past
+//! its trigger is in the plan, as an extension or as a hold with its reason, and an extension names
+//! the exact size, so that `act` chooses nothing.
+
+mod amount;
+pub mod cadence;
+pub mod forecast;
+mod room;
+pub mod store;
+mod trigger;
+
+use std::collections::BTreeSet;
+
+use crate::model::history::History;
+use crate::model::inventory::Inventory;
+use crate::model::names::Uuid;
+use crate::model::plan::{Extension, Hold, Plan, Reason, Trigger};
+use crate::model::policy::Policy;
+use crate::model::time::Moment;
+
+use room::Room;
+use store::Store;
+
+/// All that a decision depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    pub policy: &'a Policy,
+    pub inventory: &'a Inventory,
+    pub history: &'a History,
+    /// Volume groups in which an extension is being carried out.
+    pub busy: &'a BTreeSet<Uuid>,
+    pub now: Moment,
+}
+
+/// A store past its trigger that nothing but room can hold back.
+struct Candidate<'a> {
+    store: Store<'a>,
+    trigger: Trigger,
+    /// Seconds until it is full at its present rate.
+    secs_to_full: f64,
+}
+
+/// Decides about every store.
+#[must_use]
+pub fn plan(situation: &Situation<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let mut candidates = Vec::new();
+    for store in store::all(situation.inventory) {
+        match judge(situation, store) {
+            Verdict::Fine => {}
+            Verdict::Held(hold) => plan.holds.push(hold),
+            Verdict::Wants(candidate) => candidates.push(candidate),
+        }
+    }
+    candidates.sort_by(|a, b| {
+        let key = |c: &Candidate<'_>| (c.store.target.resource, c.store.name.clone());
+        let urgency = a.secs_to_full.total_cmp(&b.secs_to_full);
+        a.store
+            .target
+            .resource
+            .cmp(&b.store.target.resource)
+            .then(urgency)
+            .then(key(a).cmp(&key(b)))
+    });
+    let mut room = Room::of(situation);
+    for candidate in &candidates {
+        grant(situation, candidate, &mut room, &mut plan);
+    }
+    plan.holds.sort_by_key(Hold::key);
+    plan
+}
+
+enum Verdict<'a> {
+    Fine,
+    Held(Hold),
+    Wants(Candidate<'a>),
+}
+
+fn judge<'a>(situation: &Situation<'a>, store: Store<'a>) -> Verdict<'a> {
+    let growth = situation.policy.growth(store.target.resource);
+    let rate = situation.history.rate(&store.target);
+    let due = store.fill.and_then(|fill| {
+        trigger::of(
+            &store,
+            fill,
+            growth,
+            rate,
+            situation.history.latency(),
+            &situation.policy.timing,
+        )
+    });
+    // Damage is told whatever the fill level: it does not get better by waiting for a trigger.
+    let Some(trigger) = due else {
+        return match store.damage {
+            Some(ref reason) if store.tells_damage => hold(&store, reason.clone()),
+            Some(_) | None => Verdict::Fine,
+        };
+    };
+    if let Some(reason) = obstacle(situation, &store) {
+        return hold(&store, reason);
+    }
+    let secs_to_full = store
+        .fill
+        .map_or(0.0, |fill| fill.free().as_f64() / rate.as_f64().max(1.0));
+    Verdict::Wants(Candidate {
+        store,
+        trigger,
+        secs_to_full,
+    })
+}
+
+fn hold<'a>(store: &Store<'_>, reason: Reason) -> Verdict<'a> {
+    Verdict::Held(Hold {
+        target: store.target.clone(),
+        name: store.name.clone(),
+        reason,
+    })
+}
+
+/// What stands in the way of any extension of this store, the most telling reason first.
+fn obstacle(situation: &Situation<'_>, store: &Store<'_>) -> Option<Reason> {
+    let growth = situation.policy.growth(store.target.resource);
+    if let Some(obstacle) = store.group.obstacle {
+        return Some(Reason::Group { obstacle });
+    }
+    if let Some(damage) = &store.damage {
+        return Some(damage.clone());
+    }
+    if !growth.enabled {
+        return Some(Reason::Disabled);
+    }
+    if situation.busy.contains(&store.group.uuid) {
+        return Some(Reason::Busy);
+    }
+    if let Some(silence) = &store.silence {
+        return Some(silence.clone());
+    }
+    if store.size >= store.useful_max {
+        return Some(Reason::AtUsefulSize {
+            max: store.useful_max.bytes(store.group.extent),
+        });
+    }
+    let max_size = growth.max_size?;
+    if store.size >= max_size.extents_floor(store.group.extent) {
+        return Some(Reason::AtMaxSize { max: max_size });
+    }
+    None
+}
+
+fn grant(
+    situation: &Situation<'_>,
+    candidate: &Candidate<'_>,
+    room: &mut Room<'_>,
+    plan: &mut Plan,
+) {
+    let store = &candidate.store;
+    let reason = match try_grant(situation, candidate, room) {
+        Ok(extension) if situation.policy.dry_run => Reason::DryRun {
+            extension: Box::new(extension),
+        },
+        Ok(extension) => {
+            plan.extensions.push(extension);
+            return;
+        }
+        Err(reason) => reason,
+    };
+    plan.holds.push(Hold {
+        target: store.target.clone(),
+        name: store.name.clone(),
+        reason,
+    });
+}
+
+fn try_grant(
+    situation: &Situation<'_>,
+    candidate: &Candidate<'_>,
+    room: &mut Room<'_>,
+) -> Result<Extension, Reason> {
+    let store = &candidate.store;
+    let growth = situation.policy.growth(store.target.resource);
+    if let Some(cooling) = situation.history.cooling(&store.target, situation.now) {
+        return Err(Reason::CoolingDown {
+            until: cooling.until,
+            failures: cooling.failures,
+        });
+    }
+    let wanted = amount::wanted(situation, store);
+    let allowed = amount::allowed(store, growth, wanted);
+    let (granted, cap) = room.take(store, allowed)?;
+    let fill = store.fill.ok_or(Reason::StateUnknown)?;
+    Ok(Extension {
+        target: store.target.clone(),
+        name: store.name.clone(),
+        extent: store.group.extent,
+        from: store.size,
+        to: store.size.saturating_add(granted),
+        kernel_total: fill.total,
+        trigger: candidate.trigger,
+        capped: amount::capped(wanted, allowed, granted, cap),
+    })
+}

@@ -1,0 +1,3 @@
+#![doc = "placeholder"]
+pub mod decide;
+pub mod model;

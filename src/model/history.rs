@@ -1,0 +1,251 @@
+//! What was seen and done before: fill rates, extension latency, failures in a row.
+//!
+//! Pure: every method is told the time. The rates are floating point but deterministic, so the
+//! same sequence of looks gives the same decisions.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::Target;
+use super::plan::{End, Failure, Outcome};
+use super::time::{Moment, Now, UnixSeconds};
+use super::units::Bytes;
+
+/// A quarter of a second follows a writer that has just started within a few looks.
+const FAST_SECS: f64 = 0.25;
+/// A minute remembers a writer that pauses between bursts.
+const SLOW_SECS: f64 = 60.0;
+/// Looks closer together than this are one: the kernel's counters move in chunks.
+const SAMPLE_MIN: Duration = Duration::from_millis(5);
+/// The latency of as many extensions is remembered: enough for a p95, soon forgotten.
+const LATENCIES_MAX: usize = 32;
+/// Until one has been measured, an extension is taken to need this long.
+const LATENCY_FIRST: Duration = Duration::from_secs(1);
+/// A failed extension is repeated after this, then after twice as long, and so on.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// dmeventd waits for up to 42 minutes; a pool is full long before.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    tracks: BTreeMap<Target, Track>,
+    latencies: VecDeque<Duration>,
+}
+
+/// What is remembered of one store.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Track {
+    last: Option<(Moment, Bytes)>,
+    fast: f64,
+    slow: f64,
+    /// Set while the last attempt failed.
+    cooling: Option<Cooling>,
+    pub record: Record,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cooling {
+    pub until: Moment,
+    pub failures: u64,
+}
+
+/// What was done to one store since the guard started.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub attempts: u64,
+    pub failures: BTreeMap<Failure, u64>,
+    pub failures_in_a_row: u64,
+    pub added: Bytes,
+    pub last_success: Option<UnixSeconds>,
+}
+
+impl History {
+    /// Takes in how much of a store is used now.
+    pub fn note_usage(&mut self, target: &Target, used: Bytes, at: Moment) {
+        if let Some(track) = self.tracks.get_mut(target) {
+            track.note_usage(used, at);
+        } else {
+            let track = Track {
+                last: Some((at, used)),
+                ..Track::default()
+            };
+            self.tracks.insert(target.clone(), track);
+        }
+    }
+
+    pub fn note_outcome(&mut self, outcome: &Outcome, now: Now) {
+        let track = self
+            .tracks
+            .entry(outcome.extension.target.clone())
+            .or_default();
+        match &outcome.end {
+            // Nothing was run: somebody else was faster. The next look decides anew.
+            End::Changed { .. } => return,
+            End::Extended { .. } => track.note_success(outcome.extension.added(), now.wall),
+            End::Failed { failure, .. } => track.note_failure(*failure, now.moment),
+        }
+        if matches!(outcome.end, End::Extended { .. }) {
+            self.latencies.push_back(outcome.took);
+            if self.latencies.len() > LATENCIES_MAX {
+                self.latencies.pop_front();
+            }
+        }
+    }
+
+    /// Forgets the stores that are gone.
+    pub fn retain(&mut self, mut exists: impl FnMut(&Target) -> bool) {
+        self.tracks.retain(|target, _| exists(target));
+    }
+
+    /// The fill rate to reckon with: the larger of the fast and the slow average, per second.
+    #[must_use]
+    pub fn rate(&self, target: &Target) -> Bytes {
+        self.tracks.get(target).map_or(Bytes::ZERO, |track| {
+            Bytes::from_f64_ceil(track.fast.max(track.slow))
+        })
+    }
+
+    /// The slow average alone, negative while the store drains: for people and forecasts.
+    #[must_use]
+    pub fn trend(&self, target: &Target) -> f64 {
+        self.tracks.get(target).map_or(0.0, |track| track.slow)
+    }
+
+    /// How long an extension takes here: the 95th percentile of the last ones.
+    #[must_use]
+    pub fn latency(&self) -> Duration {
+        let mut sorted: Vec<Duration> = self.latencies.iter().copied().collect();
+        sorted.sort_unstable();
+        let rank = (sorted.len() * 95).div_ceil(100);
+        rank.checked_sub(1)
+            .and_then(|at| sorted.get(at).copied())
+            .unwrap_or(LATENCY_FIRST)
+    }
+
+    #[must_use]
+    pub fn cooling(&self, target: &Target, now: Moment) -> Option<Cooling> {
+        self.tracks
+            .get(target)?
+            .cooling
+            .filter(|cooling| cooling.until > now)
+    }
+
+    #[must_use]
+    pub fn record(&self, target: &Target) -> Record {
+        self.tracks
+            .get(target)
+            .map(|track| track.record.clone())
+            .unwrap_or_default()
+    }
+}
+
+impl Track {
+    fn note_usage(&mut self, used: Bytes, at: Moment) {
+        let Some((before, last_used)) = self.last else {
+            self.last = Some((at, used));
+            return;
+        };
+        let span = at.since(before);
+        if span < SAMPLE_MIN {
+            return;
+        }
+        let secs = span.as_secs_f64();
+        let rate = (used.as_f64() - last_used.as_f64()) / secs;
+        self.fast = blend(self.fast, rate, secs / FAST_SECS);
+        self.slow = blend(self.slow, rate, secs / SLOW_SECS);
+        self.last = Some((at, used));
+    }
+
+    fn note_success(&mut self, added: Bytes, wall: UnixSeconds) {
+        self.cooling = None;
+        self.record.attempts += 1;
+        self.record.failures_in_a_row = 0;
+        self.record.added = self.record.added.saturating_add(added);
+        self.record.last_success = Some(wall);
+    }
+
+    fn note_failure(&mut self, failure: Failure, at: Moment) {
+        self.record.attempts += 1;
+        *self.record.failures.entry(failure).or_default() += 1;
+        self.record.failures_in_a_row += 1;
+        let failures = self.record.failures_in_a_row;
+        let doublings = u32::try_from(failures - 1).unwrap_or(u32::MAX).min(16);
+        let wait = BACKOFF_FIRST
+            .saturating_mul(1 << doublings)
+            .min(BACKOFF_MAX);
+        self.cooling = Some(Cooling {
+            until: at.after(wait),
+            failures,
+        });
+    }
+}
+
+/// Exponential average: after `spans` time constants the old value weighs `e^-spans`.
+fn blend(old: f64, new: f64, spans: f64) -> f64 {
+    let keep = (-spans).exp();
+    old.mul_add(keep, new * (1.0 - keep))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::{Resource, Uuid, VolumeId};
+    use super::*;
+
+    fn target() -> Target {
+        let uuid = |c: &str| Uuid::parse(&c.repeat(32)).expect("a literal uuid");
+        Target {
+            volume: VolumeId {
+                vg: uuid("v"),
+                lv: uuid("l"),
+            },
+            resource: Resource::Data,
+        }
+    }
+
+    fn at_millis(millis: u64) -> Moment {
+        Moment(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn a_steady_writer_is_measured_within_two_seconds() {
+        let mut history = History::default();
+        for step in 0..=40 {
+            let used = Bytes::mib(5 * step);
+            history.note_usage(&target(), used, at_millis(50 * step));
+        }
+        let rate = history.rate(&target());
+        assert!((Bytes::mib(95)..=Bytes::mib(101)).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn a_draining_store_has_no_fill_rate() {
+        let mut history = History::default();
+        for step in 0..10 {
+            history.note_usage(&target(), Bytes::mib(1000 - step), at_millis(100 * step));
+        }
+        assert_eq!(history.rate(&target()), Bytes::ZERO);
+        assert!(history.trend(&target()) < 0.0);
+    }
+
+    #[test]
+    fn failures_back_off_in_seconds_up_to_a_minute() {
+        let mut track = Track::default();
+        let waits: Vec<u64> = (0..9)
+            .map(|_| {
+                track.note_failure(Failure::Refused, Moment::default());
+                track.cooling.expect("just failed").until.0.as_secs()
+            })
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn latency_is_a_guess_until_measured_and_a_p95_then() {
+        let mut history = History::default();
+        assert_eq!(history.latency(), LATENCY_FIRST);
+        history.latencies = (1..=20).map(Duration::from_millis).collect();
+        assert_eq!(history.latency(), Duration::from_millis(19));
+    }
+}

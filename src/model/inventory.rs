@@ -1,0 +1,299 @@
+//! What was seen: volume groups, thin pools, COW snapshots, and what could not be read.
+//!
+//! LVM's metadata gives names and sizes, the kernel gives usage and state. Where the two can
+//! disagree both are kept, because the disagreement is what somebody has to know.
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{Name, Uuid, VolumeId, VolumeName};
+use super::time::{Moment, UnixSeconds};
+use super::units::{Bytes, Extents, Sectors, THIN_METADATA_BLOCK};
+
+/// Everything that was seen, sorted by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Inventory {
+    pub groups: Vec<VolumeGroup>,
+    pub pools: Vec<ThinPool>,
+    pub snapshots: Vec<CowSnapshot>,
+    /// Volume groups left out because another one has the same name.
+    pub duplicate_names: u64,
+}
+
+/// One volume group, as `lvm fullreport` tells it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VolumeGroup {
+    pub name: Name,
+    pub uuid: Uuid,
+    /// LVM `vg_size`.
+    pub size: Bytes,
+    /// LVM `vg_extent_size`.
+    pub extent: Bytes,
+    /// LVM `vg_free_count`, less the free extents of PVs that are missing or not allocatable.
+    pub free: Extents,
+    /// LVM `vg_missing_pv_count`.
+    pub missing_pvs: u64,
+    /// LVM `vg_mda_size`: the smallest metadata area.
+    pub metadata_area_size: Bytes,
+    /// LVM `vg_mda_free`.
+    pub metadata_area_free: Bytes,
+    /// Size of `lvol0_pmspare`, zero without one.
+    pub pool_metadata_spare: Bytes,
+    /// Why nothing in this group may be changed.
+    pub obstacle: Option<GroupObstacle>,
+}
+
+/// A state of a volume group in which LVM refuses changes, or in which another host may own them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupObstacle {
+    Exported,
+    Shared,
+    Clustered,
+    Partial,
+    /// The system id is not this host's.
+    Foreign,
+}
+
+/// A thin pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThinPool {
+    pub id: VolumeId,
+    pub name: VolumeName,
+    /// Extents of the data device, LVM `lv_size`.
+    pub data: Extents,
+    /// Extents of the metadata device, LVM `lv_metadata_size`.
+    pub metadata: Extents,
+    /// LVM `chunk_size`.
+    pub chunk: Bytes,
+    /// LVM `lv_when_full`: `error` or `queue`.
+    pub when_full: String,
+    /// LVM `discards`.
+    pub discards: String,
+    /// Virtual sizes of all thin volumes, snapshots included, summed.
+    pub virtual_size: Bytes,
+    pub volumes: u64,
+    pub snapshots: u64,
+    pub oldest_snapshot: Option<UnixSeconds>,
+    /// LVM `transaction_id`.
+    pub transaction_id: Option<u64>,
+    pub kernel: Kernel<PoolStatus>,
+}
+
+/// A classic (copy-on-write) snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CowSnapshot {
+    pub id: VolumeId,
+    pub name: VolumeName,
+    pub origin: String,
+    /// Size of the origin, LVM `origin_size`.
+    pub origin_size: Bytes,
+    /// Extents of the exception store, LVM `lv_size` of the snapshot.
+    pub size: Extents,
+    /// LVM `chunk_size`.
+    pub chunk: Bytes,
+    /// LVM `lv_time`.
+    pub created: Option<UnixSeconds>,
+    /// LVM `lv_merging`: it is being merged or will be once its origin is closed.
+    pub merging: bool,
+    pub kernel: Kernel<CowStatus>,
+}
+
+/// What the kernel said about a device, or why it said nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "seen")]
+pub enum Kernel<T> {
+    /// The device is not active: nothing can fill it.
+    Inactive,
+    /// The last look succeeded.
+    Known {
+        at: Moment,
+        suspended: bool,
+        status: T,
+    },
+    /// The device exists and its status could not be read.
+    Unreadable { why: String },
+    /// A look has not come back: storage under the device hangs. The last known status, if there is one.
+    Late { since: Moment, last: Option<T> },
+}
+
+/// `thin-pool` status of the kernel (dm-thin.c, `pool_status`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "pool")]
+pub enum PoolStatus {
+    /// The kernel gave the pool up: `Fail`, or a line with `Error`.
+    Failed,
+    Working(PoolUsage),
+}
+
+/// The numbers of a working pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolUsage {
+    pub transaction_id: u64,
+    pub metadata_used_blocks: u64,
+    /// Without the reserve that the kernel hides (min of 16 MiB and 10 %).
+    pub metadata_total_blocks: u64,
+    pub data_used_blocks: u64,
+    pub data_total_blocks: u64,
+    pub mode: PoolMode,
+    /// The *live* flag: it turns to error when `no_space_timeout` expires.
+    pub errors_when_full: bool,
+    pub needs_check: bool,
+    /// In metadata blocks; absent on older kernels.
+    pub metadata_low_water_blocks: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolMode {
+    Writable,
+    OutOfDataSpace,
+    ReadOnly,
+}
+
+/// `snapshot` and `snapshot-merge` status of the kernel (dm-snap.c, `snapshot_status`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "cow")]
+pub enum CowStatus {
+    Valid(CowUsage),
+    Merging(CowUsage),
+    Invalid,
+    MergeFailed,
+    Overflow,
+    /// The kernel said `Unknown`: the store cannot report its usage.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CowUsage {
+    pub allocated: Sectors,
+    pub total: Sectors,
+    pub metadata: Sectors,
+}
+
+impl Inventory {
+    #[must_use]
+    pub fn group(&self, uuid: &Uuid) -> Option<&VolumeGroup> {
+        self.groups.iter().find(|group| group.uuid == *uuid)
+    }
+}
+
+impl VolumeGroup {
+    #[must_use]
+    pub fn free_bytes(&self) -> Bytes {
+        self.free.bytes(self.extent)
+    }
+}
+
+impl<T> Kernel<T> {
+    /// The latest status, also when it is old because the device hangs.
+    #[must_use]
+    pub const fn status(&self) -> Option<&T> {
+        match self {
+            Self::Known { status, .. } => Some(status),
+            Self::Late { last, .. } => last.as_ref(),
+            Self::Inactive | Self::Unreadable { .. } => None,
+        }
+    }
+
+    #[must_use]
+    pub const fn is_suspended(&self) -> bool {
+        matches!(
+            self,
+            Self::Known {
+                suspended: true,
+                ..
+            }
+        )
+    }
+}
+
+impl ThinPool {
+    #[must_use]
+    pub fn usage(&self) -> Option<&PoolUsage> {
+        match self.kernel.status()? {
+            PoolStatus::Working(usage) => Some(usage),
+            PoolStatus::Failed => None,
+        }
+    }
+
+    #[must_use]
+    pub fn data_used(&self) -> Option<Bytes> {
+        Some(Bytes(self.usage()?.data_used_blocks).saturating_mul(self.chunk.0))
+    }
+
+    #[must_use]
+    pub fn data_total(&self) -> Option<Bytes> {
+        Some(Bytes(self.usage()?.data_total_blocks).saturating_mul(self.chunk.0))
+    }
+
+    #[must_use]
+    pub fn metadata_used(&self) -> Option<Bytes> {
+        Some(THIN_METADATA_BLOCK.saturating_mul(self.usage()?.metadata_used_blocks))
+    }
+
+    #[must_use]
+    pub fn metadata_total(&self) -> Option<Bytes> {
+        Some(THIN_METADATA_BLOCK.saturating_mul(self.usage()?.metadata_total_blocks))
+    }
+}
+
+impl CowSnapshot {
+    #[must_use]
+    pub fn usage(&self) -> Option<CowUsage> {
+        match self.kernel.status()? {
+            CowStatus::Valid(usage) | CowStatus::Merging(usage) => Some(*usage),
+            CowStatus::Invalid
+            | CowStatus::MergeFailed
+            | CowStatus::Overflow
+            | CowStatus::Unknown => None,
+        }
+    }
+
+    /// The size at which the store can hold every chunk of the origin and all its metadata, so
+    /// that it can never overflow (lvm2 `snapshot_manip.c`, `cow_max_extents`): one header
+    /// chunk, a chunk for each of the origin's, and a metadata chunk for each area of exceptions.
+    #[must_use]
+    pub fn full_size(&self, extent: Bytes) -> Extents {
+        /// An exception in the persistent store takes 16 bytes (dm-snap-persistent.c).
+        const EXCEPTION_BYTES: u64 = 16;
+        let chunk = self.chunk.0.max(1);
+        let per_area = (chunk / EXCEPTION_BYTES).max(1);
+        let origin_chunks = self.origin_size.0.div_ceil(chunk);
+        let areas = origin_chunks.saturating_add(per_area) / per_area;
+        let chunks = origin_chunks.saturating_add(areas).saturating_add(1);
+        Bytes(chunks).saturating_mul(chunk).extents_ceil(extent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot_of(origin_size: Bytes, chunk: Bytes) -> CowSnapshot {
+        let name = |text| Name::parse(text).expect("a literal LVM name");
+        let uuid = |c: &str| Uuid::parse(&c.repeat(32)).expect("a literal uuid");
+        CowSnapshot {
+            id: VolumeId {
+                vg: uuid("v"),
+                lv: uuid("s"),
+            },
+            name: VolumeName {
+                vg: name("vg"),
+                lv: name("snap"),
+            },
+            origin: "origin".into(),
+            origin_size,
+            size: Extents(1),
+            chunk,
+            created: None,
+            merging: false,
+            kernel: Kernel::Inactive,
+        }
+    }
+
+    #[test]
+    fn a_store_that_cannot_overflow_matches_lvm() {
+        let snapshot = snapshot_of(Bytes(100 * Bytes::GIB), Bytes(4096));
+        assert_eq!(snapshot.full_size(Bytes::mib(4)), Extents(25_701));
+    }
+}

@@ -1,0 +1,14 @@
+//! The nouns: units, names, what was seen, the policy, the plan, the history.
+//!
+//! Nothing here does I/O, reads a clock or logs, and nothing here imports another
+//! module of the crate: every stage speaks in these values.
+
+pub mod history;
+pub mod inventory;
+pub mod names;
+pub mod plan;
+pub mod policy;
+pub mod tally;
+pub mod time;
+pub mod units;
+pub mod view;

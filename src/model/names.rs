@@ -1,0 +1,229 @@
+//! Names and identities of volumes, checked once where they enter.
+//!
+//! A name that passed here can stand in an lvm command line: LVM's grammar leaves no
+//! room for a leading dash, a slash, a tag sign or white space (lvm(8), "VALID NAMES").
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// LVM's limit on the length of a VG or LV name (`NAME_LEN` in lvm2, terminator excluded).
+const NAME_LEN_MAX: usize = 127;
+
+/// Length of an LVM uuid without its hyphens (`ID_LEN` in lvm2).
+const UUID_LEN: usize = 32;
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NameError {
+    #[error(
+        "name {0:?} is not an LVM name: expected 1 to 127 of a-z A-Z 0-9 + _ . - without a leading hyphen"
+    )]
+    Name(String),
+    #[error("uuid {0:?} is not an LVM uuid: expected 32 letters and digits")]
+    Uuid(String),
+}
+
+/// The name of a volume group or a logical volume.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+/// An LVM uuid without hyphens, as device-mapper carries it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Uuid(String);
+
+/// What a volume *is*: it survives a rename, and a new volume of the same name is another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct VolumeId {
+    pub vg: Uuid,
+    pub lv: Uuid,
+}
+
+/// What a volume is called.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct VolumeName {
+    pub vg: Name,
+    pub lv: Name,
+}
+
+/// Which of a volume's stores can run full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resource {
+    // The order is the order in which scarce room is granted: a lost pool costs guests, a lost COW a backup.
+    /// Metadata of a thin pool.
+    Metadata,
+    /// Data of a thin pool.
+    Data,
+    /// Exception store of a COW snapshot.
+    Cow,
+}
+
+/// One store of one volume: what is watched and extended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Target {
+    pub volume: VolumeId,
+    pub resource: Resource,
+}
+
+impl Name {
+    /// # Errors
+    /// When `text` does not follow LVM's grammar.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "+_.-".contains(c);
+        let valid = (1..=NAME_LEN_MAX).contains(&text.len())
+            && text.chars().all(allowed)
+            && !text.starts_with('-')
+            && text != "."
+            && text != "..";
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::Name(text.to_owned()))
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Uuid {
+    /// Takes LVM's form with hyphens and device-mapper's without.
+    ///
+    /// # Errors
+    /// When `text` does not have 32 letters and digits.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let plain: String = text.chars().filter(|c| *c != '-').collect();
+        if plain.len() == UUID_LEN && plain.chars().all(|c| c.is_ascii_alphanumeric()) {
+            Ok(Self(plain))
+        } else {
+            Err(NameError::Uuid(text.to_owned()))
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl VolumeId {
+    /// Splits a device-mapper uuid: `LVM-`, VG uuid, LV uuid, then the layer's suffix (`tpool`, `cow`, ... or nothing).
+    #[must_use]
+    pub fn from_dm_uuid(dm_uuid: &str) -> Option<(Self, &str)> {
+        let rest = dm_uuid.strip_prefix("LVM-")?;
+        let vg = Uuid::parse(rest.get(..UUID_LEN)?).ok()?;
+        let lv = Uuid::parse(rest.get(UUID_LEN..2 * UUID_LEN)?).ok()?;
+        let layer = rest.get(2 * UUID_LEN..)?;
+        Some((Self { vg, lv }, layer.strip_prefix('-').unwrap_or(layer)))
+    }
+
+    /// The uuid that LVM gives the device of this volume's layer.
+    #[must_use]
+    pub fn dm_uuid(&self, layer: &str) -> String {
+        let hyphen = if layer.is_empty() { "" } else { "-" };
+        format!("LVM-{}{}{hyphen}{layer}", self.vg.0, self.lv.0)
+    }
+}
+
+impl Resource {
+    /// The value of the `resource` label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Data => "data",
+            Self::Cow => "cow",
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for VolumeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.vg, self.lv)
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for Uuid {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Uuid> for String {
+    fn from(uuid: Uuid) -> Self {
+        uuid.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_lvms_grammar() {
+        for good in ["a", "vg-a", "pool--b", "+x", "_.-", &"n".repeat(127)] {
+            assert!(Name::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-x",
+            "--config=x",
+            ".",
+            "..",
+            "a/b",
+            "a b",
+            "a\n",
+            "@tag",
+            "ü",
+            "a\0",
+            &"n".repeat(128),
+        ] {
+            assert!(Name::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_dm_uuid_gives_volume_and_layer() {
+        let vg = "a".repeat(32);
+        let lv = "B".repeat(32);
+        let (id, layer) =
+            VolumeId::from_dm_uuid(&format!("LVM-{vg}{lv}-tpool")).expect("well formed");
+        assert_eq!(
+            (id.vg.as_str(), id.lv.as_str(), layer),
+            (vg.as_str(), lv.as_str(), "tpool")
+        );
+        assert_eq!(id.dm_uuid("tpool"), format!("LVM-{vg}{lv}-tpool"));
+        assert_eq!(id.dm_uuid(""), format!("LVM-{vg}{lv}"));
+    }
+
+    #[test]
+    fn foreign_dm_uuids_are_no_volumes() {
+        for foreign in ["", "LVM-", "mpath-1", "LVM-short", "CRYPT-LUKS2-x", "LVM-ü"] {
+            assert!(VolumeId::from_dm_uuid(foreign).is_none(), "{foreign}");
+        }
+    }
+}

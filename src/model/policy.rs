@@ -1,0 +1,79 @@
+//! When and by how much volumes are extended: the checked policy.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::Resource;
+use super::units::Bytes;
+
+/// What the guard may do. Built by `config`, which has checked every range.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Decide and report, change nothing.
+    pub dry_run: bool,
+    pub data: Growth,
+    pub metadata: Growth,
+    pub snapshot: Growth,
+    pub reserve: Reserve,
+    pub timing: Timing,
+}
+
+/// How one kind of store grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Growth {
+    pub enabled: bool,
+    /// Extend when more than this share is used. 1 to 99.
+    pub threshold_percent: u64,
+    /// Grow by at least this share of the present size. 1 to 1000.
+    pub extend_percent: u64,
+    /// Grow by at least this much; zero for no such floor.
+    pub extend_min: Bytes,
+    /// Extend when less than this is free; zero for no such floor.
+    pub headroom: Bytes,
+    /// Never grow beyond this.
+    pub max_size: Option<Bytes>,
+}
+
+/// Free space of each volume group that automatic extension leaves alone: the larger of the two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reserve {
+    pub bytes: Bytes,
+    /// Of the size of the volume group. 0 to 100.
+    pub percent: u64,
+}
+
+/// The guard's sense of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// An extension should last this long at the present fill rate.
+    pub horizon: Duration,
+    /// Extend when what is free lasts less than this many extensions take.
+    pub safety_factor: u64,
+    /// A writer that shows up between two looks is assumed to be no faster than this, per second.
+    pub plausible_rate: Bytes,
+    pub look_min: Duration,
+    pub look_max: Duration,
+    /// The share of one core that looking may take, in thousandths, while nothing fills.
+    pub look_budget_permille: u64,
+    /// LVM's metadata is read again after this long even when nothing seems to have changed.
+    pub report_every: Duration,
+}
+
+impl Policy {
+    #[must_use]
+    pub const fn growth(&self, resource: Resource) -> &Growth {
+        match resource {
+            Resource::Data => &self.data,
+            Resource::Metadata => &self.metadata,
+            Resource::Cow => &self.snapshot,
+        }
+    }
+}
+
+impl Reserve {
+    #[must_use]
+    pub fn of(&self, group_size: Bytes) -> Bytes {
+        self.bytes.max(group_size.percent_ceil(self.percent))
+    }
+}

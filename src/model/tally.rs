@@ -1,0 +1,145 @@
+//! Counters and histograms of the guard's own work, as values that can be sent to the front.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::time::UnixSeconds;
+
+/// What the guard did since it started.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    pub polls: BTreeMap<Wake, u64>,
+    pub poll_failures: u64,
+    pub poll_last_success: Option<UnixSeconds>,
+    pub poll_duration: Histogram,
+    pub collectors: BTreeMap<Collector, CollectorRun>,
+    pub commands: BTreeMap<String, CommandRuns>,
+    pub lock_wait: Histogram,
+    pub lock_timeouts: u64,
+    pub dm_events: BTreeMap<String, u64>,
+    pub dm_event_last: Option<UnixSeconds>,
+    pub dm_event_listener_up: bool,
+    pub extend_duration: Histogram,
+    /// Extensions wanted and not attempted, counted once each time a hold begins.
+    pub suppressed: BTreeMap<String, u64>,
+    pub log_messages: BTreeMap<String, u64>,
+    pub log_messages_dropped: u64,
+    pub mended: u64,
+}
+
+/// What made the guard look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wake {
+    Timer,
+    DmEvent,
+    Manual,
+}
+
+/// A source of what is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Collector {
+    Dm,
+    Lvm,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CollectorRun {
+    pub success: bool,
+    pub took: Duration,
+    pub last_success: Option<UnixSeconds>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CommandRuns {
+    pub runs: u64,
+    pub failures: BTreeMap<String, u64>,
+    pub duration: Histogram,
+}
+
+/// Counts by upper bound, in seconds, not cumulative; the bounds are `Histogram::BOUNDS_SECS`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Histogram {
+    counts: [u64; Histogram::BOUNDS_SECS.len() + 1],
+    sum_secs: f64,
+}
+
+impl Wake {
+    pub const ALL: [Self; 3] = [Self::Timer, Self::DmEvent, Self::Manual];
+
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Timer => "timer",
+            Self::DmEvent => "dm_event",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+impl Collector {
+    pub const ALL: [Self; 2] = [Self::Dm, Self::Lvm];
+
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Dm => "dm",
+            Self::Lvm => "lvm",
+        }
+    }
+}
+
+impl Histogram {
+    /// From one status ioctl (tens of microseconds) to a command behind a lock held for a minute.
+    /// None is a whole number: Prometheus 3 would rewrite the label.
+    pub const BOUNDS_SECS: [f64; 11] = [
+        0.0001, 0.0005, 0.0025, 0.01, 0.05, 0.25, 0.5, 1.5, 5.5, 15.5, 60.5,
+    ];
+
+    pub fn note(&mut self, took: Duration) {
+        let secs = took.as_secs_f64();
+        let slot = Self::BOUNDS_SECS.iter().position(|bound| secs <= *bound);
+        self.counts[slot.unwrap_or(Self::BOUNDS_SECS.len())] += 1;
+        self.sum_secs += secs;
+    }
+
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    #[must_use]
+    pub const fn sum_secs(&self) -> f64 {
+        self.sum_secs
+    }
+
+    /// Upper bound and how many were no longer than it, without the last, infinite one.
+    pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        Self::BOUNDS_SECS
+            .iter()
+            .zip(&self.counts)
+            .scan(0, |total, (bound, count)| {
+                *total += count;
+                Some((*bound, *total))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_each_duration_once() {
+        let mut histogram = Histogram::default();
+        for millis in [0, 10, 11, 100_000] {
+            histogram.note(Duration::from_millis(millis));
+        }
+        assert_eq!(histogram.count(), 4);
+        let within: Vec<u64> = histogram.cumulative().map(|(_, count)| count).collect();
+        assert_eq!(within, [1, 1, 1, 2, 3, 3, 3, 3, 3, 3, 3]);
+    }
+}
