@@ -1,3 +1,7 @@
 #![doc = "placeholder"]
+pub mod act;
+pub mod command;
+pub mod config;
 pub mod decide;
 pub mod model;
+pub mod observe;

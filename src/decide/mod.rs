@@ -14,11 +14,12 @@ mod trigger;
 use std::collections::BTreeSet;
 
 use crate::model::history::History;
-use crate::model::inventory::Inventory;
-use crate::model::names::Uuid;
+use crate::model::inventory::{CowStatus, Inventory, Kernel, PoolStatus, ThinPool};
+use crate::model::names::{Resource, Uuid};
 use crate::model::plan::{Extension, Hold, Plan, Reason, Trigger};
 use crate::model::policy::Policy;
 use crate::model::time::Moment;
+use crate::model::units::{Bytes, Extents, SECTOR_BYTES, Sectors, THIN_METADATA_BLOCK};
 
 use room::Room;
 use store::Store;
@@ -70,6 +71,67 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
     }
     plan.holds.sort_by_key(Hold::key);
     plan
+}
+
+/// Brings the inventory to where it stands once `extension` has been carried out: LVM's sizes, the
+/// group's free extents, and what the kernel has room for.
+pub fn apply(inventory: &mut Inventory, extension: &Extension, kernel_total: Bytes) {
+    let cost = store::all(inventory)
+        .find(|store| store.target == extension.target)
+        .map_or(Extents::ZERO, |store| store.cost(extension.to));
+    let id = &extension.target.volume;
+    if let Some(group) = inventory
+        .groups
+        .iter_mut()
+        .find(|group| group.uuid == id.vg)
+    {
+        group.free = group.free.saturating_sub(cost);
+    }
+    if let Some(pool) = inventory.pools.iter_mut().find(|pool| pool.id == *id) {
+        grow_pool(pool, extension, kernel_total);
+    }
+    if let Some(snapshot) = inventory
+        .snapshots
+        .iter_mut()
+        .find(|snapshot| snapshot.id == *id)
+    {
+        snapshot.size = extension.to;
+        if let Kernel::Known {
+            status: CowStatus::Valid(usage),
+            ..
+        } = &mut snapshot.kernel
+        {
+            usage.total = Sectors(kernel_total.0 / SECTOR_BYTES);
+        }
+    }
+}
+
+fn grow_pool(pool: &mut ThinPool, extension: &Extension, kernel_total: Bytes) {
+    let chunk = pool.chunk.0.max(1);
+    let usage = match &mut pool.kernel {
+        Kernel::Known {
+            status: PoolStatus::Working(usage),
+            ..
+        } => Some(usage),
+        Kernel::Known { .. }
+        | Kernel::Inactive
+        | Kernel::Unreadable { .. }
+        | Kernel::Late { .. } => None,
+    };
+    match extension.target.resource {
+        Resource::Metadata => {
+            pool.metadata = extension.to;
+            if let Some(usage) = usage {
+                usage.metadata_total_blocks = kernel_total.0 / THIN_METADATA_BLOCK.0;
+            }
+        }
+        Resource::Data | Resource::Cow => {
+            pool.data = extension.to;
+            if let Some(usage) = usage {
+                usage.data_total_blocks = kernel_total.0 / chunk;
+            }
+        }
+    }
 }
 
 enum Verdict<'a> {

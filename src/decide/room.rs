@@ -122,9 +122,9 @@ fn affordable(store: &Store<'_>, allowed: Extents, available: Extents) -> Extent
     while low < high {
         let middle = low + (high - low).div_ceil(2);
         if fits(middle) {
-            low = middle
+            low = middle;
         } else {
-            high = middle - 1
+            high = middle - 1;
         }
     }
     Extents(low)

@@ -50,8 +50,6 @@ pub enum GroupObstacle {
     Shared,
     Clustered,
     Partial,
-    /// The system id is not this host's.
-    Foreign,
 }
 
 /// A thin pool.
@@ -85,6 +83,8 @@ pub struct CowSnapshot {
     pub id: VolumeId,
     pub name: VolumeName,
     pub origin: String,
+    /// The origin's device carries the status while the snapshot merges into it.
+    pub origin_id: Option<VolumeId>,
     /// Size of the origin, LVM `origin_size`.
     pub origin_size: Bytes,
     /// Extents of the exception store, LVM `lv_size` of the snapshot.
@@ -168,6 +168,17 @@ pub struct CowUsage {
     pub allocated: Sectors,
     pub total: Sectors,
     pub metadata: Sectors,
+}
+
+/// A device of LVM's, whatever its target: what mending needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    pub name: String,
+    pub volume: VolumeId,
+    /// The suffix of its uuid: `tpool`, `tdata`, `cow`, ... or nothing.
+    pub layer: String,
+    pub suspended: bool,
+    pub inactive_table: bool,
 }
 
 impl Inventory {
@@ -282,6 +293,7 @@ mod tests {
                 lv: name("snap"),
             },
             origin: "origin".into(),
+            origin_id: None,
             origin_size,
             size: Extents(1),
             chunk,

@@ -159,14 +159,13 @@ impl Reason {
     }
 
     /// Every label that `label` can give, for series that exist before they are needed.
-    pub const LABELS: [&str; 20] = [
+    pub const LABELS: [&str; 19] = [
         "busy",
         "clustered",
         "cooling_down",
         "disabled",
         "dry_run",
         "exported",
-        "foreign",
         "invalid",
         "late",
         "max_size",
@@ -191,7 +190,6 @@ impl GroupObstacle {
             Self::Shared => "shared",
             Self::Clustered => "clustered",
             Self::Partial => "partial",
-            Self::Foreign => "foreign",
         }
     }
 }
@@ -265,7 +263,6 @@ impl GroupObstacle {
             Self::Shared => "is shared with other hosts",
             Self::Clustered => "is clustered",
             Self::Partial => "misses physical volumes",
-            Self::Foreign => "belongs to another system",
         }
     }
 }

@@ -1,0 +1,83 @@
+//! What is being done right now, on tmpfs: a guard that starts finds what its predecessor left half done.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::names::Name;
+use crate::model::plan::Extension;
+
+#[derive(Debug, thiserror::Error)]
+pub enum IntentError {
+    #[error("write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is not an intent of this version", path.display())]
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+}
+
+/// One file for each volume group in which an extension runs.
+#[derive(Debug, Clone)]
+pub struct Intents {
+    directory: PathBuf,
+}
+
+impl Intents {
+    #[must_use]
+    pub fn in_directory(runtime: &Path) -> Self {
+        Self {
+            directory: runtime.join("intents"),
+        }
+    }
+
+    pub(super) fn write(&self, extension: &Extension) -> Result<(), IntentError> {
+        let path = self.path(&extension.name.vg);
+        let half = path.with_extension("new");
+        let text = serde_json::to_vec(extension).map_err(|source| IntentError::Parse {
+            path: path.clone(),
+            source,
+        })?;
+        fs::create_dir_all(&self.directory)
+            .and_then(|()| fs::write(&half, text))
+            .and_then(|()| fs::rename(&half, &path))
+            .map_err(|source| IntentError::Write { path, source })
+    }
+
+    pub(super) fn remove(&self, group: &Name) {
+        // A file that stays is found done at the next start.
+        let _ = fs::remove_file(self.path(group));
+    }
+
+    /// What a predecessor left, and what of it cannot be read.
+    #[must_use]
+    pub fn left_over(&self) -> Vec<Result<Extension, IntentError>> {
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return Vec::new();
+        };
+        let mut paths: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "json")
+            })
+            .collect();
+        paths.sort();
+        paths.into_iter().map(read).collect()
+    }
+
+    fn path(&self, group: &Name) -> PathBuf {
+        self.directory.join(format!("{group}.json"))
+    }
+}
+
+fn read(path: PathBuf) -> Result<Extension, IntentError> {
+    let text = fs::read(&path).map_err(|source| IntentError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    serde_json::from_slice(&text).map_err(|source| IntentError::Parse { path, source })
+}

@@ -1,0 +1,49 @@
+//! The command that extends: its arguments, and how it is run.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::command::{self, AtDeadline, CommandError, Finished};
+use crate::model::names::Resource;
+use crate::model::plan::Extension;
+
+/// lvextend takes well under a second, and most of a minute on storage that hardly answers.
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What every changing command of ours carries. Writing a backup below /etc/lvm blocks when that lies
+/// on the very pool that is full; the guard has it written later. Waiting for udev blocks when udevd
+/// does, and an extension makes no new node. dmeventd must not be started by us.
+pub(super) const SAFE: [&str; 4] = [
+    "-An",
+    "--noudevsync",
+    "--config",
+    "backup{archive=0 backup=0} activation{monitoring=0} global{notify_dbus=0 use_lvmpolld=0}",
+];
+
+pub(super) fn run(lvm: &Path, extension: &Extension) -> Result<Finished, CommandError> {
+    command::run(
+        lvm,
+        &arguments(extension),
+        DEADLINE,
+        AtDeadline::TermAndWait,
+    )
+}
+
+/// Absolute sizes only: three `+8M` at the same moment grow a pool three times.
+#[must_use]
+pub fn arguments(extension: &Extension) -> Vec<String> {
+    let size = format!("{}b", extension.to_bytes().0);
+    let option = match extension.target.resource {
+        Resource::Data | Resource::Cow => "--size",
+        Resource::Metadata => "--poolmetadatasize",
+    };
+    let mut arguments = vec!["lvextend".to_owned()];
+    arguments.extend(SAFE.map(str::to_owned));
+    arguments.extend([
+        option.to_owned(),
+        size,
+        "--".to_owned(),
+        extension.name.to_string(),
+    ]);
+    arguments
+}

@@ -1,0 +1,130 @@
+//! Carries out what was decided, one extension at a time in each volume group. Chooses nothing.
+//!
+//! The exit status of lvextend proves nothing: it is 0 for a snapshot that is already lost and 5 for a
+//! size that somebody else reached first. What counts is what the kernel says before and after.
+
+pub mod intent;
+pub mod lock;
+pub mod lvextend;
+pub mod mend;
+mod resume;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::model::inventory::Layer;
+use crate::model::names::{Target, Uuid};
+use crate::model::plan::{End, Extension, Failure, Outcome};
+use crate::model::units::Bytes;
+
+use intent::Intents;
+use lock::GroupLocks;
+
+/// A lock held for longer is told as a failure, and tried again after the backoff.
+const LOCK_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How `act` sees the kernel. The guard implements it with the eyes of `observe`.
+pub trait Eyes {
+    /// The present state of a store.
+    ///
+    /// # Errors
+    /// A text for people when the kernel's answer cannot be had.
+    fn sight(&self, target: &Target) -> Result<Sight, String>;
+
+    /// Every device of a volume group.
+    ///
+    /// # Errors
+    /// A text for people when the kernel's answer cannot be had.
+    fn layers(&self, group: &Uuid) -> Result<Vec<Layer>, String>;
+}
+
+/// What is to be known of a store right before and after an extension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    pub total: Bytes,
+    pub suspended: bool,
+    /// Neither failed, nor invalid, nor merging, nor waiting for a check.
+    pub sound: bool,
+}
+
+/// What carrying out needs besides the extension.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    pub lvm: PathBuf,
+    pub locks: GroupLocks,
+    pub intents: Intents,
+}
+
+/// Extends one store, verified.
+#[must_use]
+pub fn extend(tools: &Tools, eyes: &impl Eyes, extension: &Extension) -> Outcome {
+    let started = Instant::now();
+    let mut lock_wait = Duration::ZERO;
+    let end = steps(tools, eyes, extension, &mut lock_wait);
+    Outcome {
+        extension: extension.clone(),
+        took: started.elapsed(),
+        lock_wait,
+        end,
+    }
+}
+
+fn steps(tools: &Tools, eyes: &impl Eyes, extension: &Extension, lock_wait: &mut Duration) -> End {
+    let started = Instant::now();
+    let locked = tools.locks.take(&extension.name.vg, LOCK_DEADLINE);
+    *lock_wait = started.elapsed();
+    let lock = match locked {
+        Ok(lock) => lock,
+        Err(error) => return failed(Failure::Lock, error.to_string()),
+    };
+    // Whoever held the lock may have extended, merged or removed the volume.
+    if let Some(found) = changed(eyes, extension) {
+        return End::Changed { found };
+    }
+    if let Err(error) = tools.intents.write(extension) {
+        return failed(Failure::Spawn, error.to_string());
+    }
+    // lvextend takes the lock itself. In between only LVM can change anything, and an absolute size
+    // makes that harmless: the later of two is refused.
+    drop(lock);
+    let end = run(tools, eyes, extension);
+    tools.intents.remove(&extension.name.vg);
+    end
+}
+
+/// Why the extension no longer fits the store, if so.
+fn changed(eyes: &impl Eyes, extension: &Extension) -> Option<String> {
+    match eyes.sight(&extension.target) {
+        Err(error) => Some(error),
+        Ok(sight) if sight.suspended => Some("the device is suspended".to_owned()),
+        Ok(sight) if !sight.sound => Some("the volume is damaged".to_owned()),
+        Ok(sight) if sight.total != extension.kernel_total => Some(format!(
+            "the store holds {} instead of {}",
+            sight.total, extension.kernel_total
+        )),
+        Ok(_) => None,
+    }
+}
+
+fn run(tools: &Tools, eyes: &impl Eyes, extension: &Extension) -> End {
+    let finished = match lvextend::run(&tools.lvm, extension) {
+        Ok(finished) => finished,
+        Err(error) => return failed(Failure::Spawn, error.to_string()),
+    };
+    match eyes.sight(&extension.target) {
+        Ok(sight) if sight.total > extension.kernel_total => End::Extended {
+            kernel_total: sight.total,
+        },
+        Ok(_) if finished.overdue => failed(Failure::Timeout, finished.complaint()),
+        Ok(_) if finished.status.success() => failed(
+            Failure::NoEffect,
+            "lvextend reported success and the kernel has no more room than before".to_owned(),
+        ),
+        Ok(_) => failed(Failure::Refused, finished.complaint()),
+        Err(error) => failed(Failure::Unverified, error),
+    }
+}
+
+fn failed(failure: Failure, detail: String) -> End {
+    End::Failed { failure, detail }
+}

@@ -1,0 +1,239 @@
+//! The configuration: a TOML file, checked whole before anything starts.
+//!
+//! Every fault is reported at once, with its key path, what was found and what is allowed. Unknown keys
+//! are faults: a misspelt threshold must not be a default in silence.
+
+mod section;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::model::policy::{Growth, Policy, Reserve, Timing};
+use crate::model::units::Bytes;
+
+use section::Section;
+
+/// Read when no other file is named; it need not exist.
+pub const DEFAULT_PATH: &str = "/etc/cowherd/cowherd.toml";
+
+/// A configuration is a page or two.
+const FILE_MAX: u64 = 1 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("read configuration {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("configuration {} is larger than {FILE_MAX} bytes", path.display())]
+    TooLarge { path: PathBuf },
+    #[error("configuration {} is not TOML", path.display())]
+    Syntax {
+        path: PathBuf,
+        source: Box<toml::de::Error>,
+    },
+    #[error("configuration {} has {}:\n{}", path.display(), count(faults), list(faults))]
+    Faults { path: PathBuf, faults: Vec<Fault> },
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub key: String,
+    pub found: String,
+    pub expected: String,
+}
+
+/// All settings, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub policy: Policy,
+    pub web: Web,
+    pub front: Front,
+    pub log_level: LogLevel,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    pub listen_addresses: Vec<SocketAddr>,
+    pub telemetry_path: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Front {
+    /// The user that the front runs as.
+    pub user: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// Reads and checks a file. Without a name the default one is read if it exists.
+///
+/// # Errors
+/// When a named file cannot be read, or anything in it is wrong.
+pub fn load(named: Option<&Path>) -> Result<Config, ConfigError> {
+    let path = named.unwrap_or_else(|| Path::new(DEFAULT_PATH));
+    match std::fs::metadata(path) {
+        Ok(file) if file.len() > FILE_MAX => Err(ConfigError::TooLarge { path: path.into() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => parse("", path),
+        Ok(_) | Err(_) => {
+            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                path: path.into(),
+                source,
+            })?;
+            parse(&text, path)
+        }
+    }
+}
+
+/// Checks a text; `path` is for messages.
+///
+/// # Errors
+/// With every fault that was found.
+pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+    let table: toml::Table = text.parse().map_err(|source| ConfigError::Syntax {
+        path: path.into(),
+        source: Box::new(source),
+    })?;
+    let mut faults = Vec::new();
+    let config = check(table, &mut faults);
+    if faults.is_empty() {
+        return Ok(config);
+    }
+    faults.sort_by(|a, b| a.key.cmp(&b.key));
+    Err(ConfigError::Faults {
+        path: path.into(),
+        faults,
+    })
+}
+
+fn check(table: toml::Table, faults: &mut Vec<Fault>) -> Config {
+    let mut root = Section::root(table, faults);
+    let dry_run = root.boolean("dry_run", false);
+    let (data, metadata) = root.section("thin_pool", |pool| {
+        (
+            pool.section("data", growth),
+            pool.section("metadata", growth),
+        )
+    });
+    let policy = Policy {
+        dry_run,
+        data,
+        metadata,
+        snapshot: root.section("snapshot", growth),
+        reserve: root.section("volume_group", |group| Reserve {
+            bytes: group.size("reserve").unwrap_or_default(),
+            percent: group.whole("reserve_percent", 0..=100, 0),
+        }),
+        timing: root.section("timing", timing),
+    };
+    let config = Config {
+        policy,
+        web: root.section("web", web),
+        front: root.section("front", |front| Front {
+            user: front.text("user", "nobody"),
+        }),
+        log_level: root.section("log", log_level),
+    };
+    root.finish();
+    config
+}
+
+fn growth(section: &mut Section<'_>) -> Growth {
+    Growth {
+        enabled: section.boolean("enabled", true),
+        threshold_percent: section.whole("threshold_percent", 1..=99, 80),
+        extend_percent: section.whole("extend_percent", 1..=1000, 20),
+        extend_min: section.size("extend_min").unwrap_or_default(),
+        headroom: section.size("headroom").unwrap_or_default(),
+        max_size: section.size("max_size"),
+    }
+}
+
+fn timing(section: &mut Section<'_>) -> Timing {
+    let look_min = section.whole("look_min_ms", 1..=10_000, 20);
+    let look_max = section.whole("look_max_ms", 10..=60_000, 5000);
+    if look_min > look_max {
+        section.fault(
+            "look_min_ms",
+            &look_min,
+            format!("at most look_max_ms ({look_max})"),
+        );
+    }
+    Timing {
+        horizon: Duration::from_secs(section.whole("horizon_secs", 0..=86_400, 60)),
+        safety_factor: section.whole("safety_factor", 1..=100, 2),
+        plausible_rate: section.size("plausible_rate").unwrap_or(Bytes::mib(200)),
+        look_min: Duration::from_millis(look_min),
+        look_max: Duration::from_millis(look_max),
+        look_budget_permille: section.whole("look_budget_permille", 1..=1000, 10),
+        report_every: Duration::from_secs(section.whole("lvm_report_secs", 5..=3600, 60)),
+    }
+}
+
+fn web(section: &mut Section<'_>) -> Web {
+    let default = SocketAddr::from(([127, 0, 0, 1], 10845));
+    let telemetry_path = section.text("telemetry_path", "/metrics");
+    if !telemetry_path.starts_with('/') || telemetry_path.len() < 2 {
+        section.fault(
+            "telemetry_path",
+            &telemetry_path,
+            "a path such as \"/metrics\"".to_owned(),
+        );
+    }
+    Web {
+        listen_addresses: section.addresses("listen_addresses", default),
+        telemetry_path,
+    }
+}
+
+fn log_level(section: &mut Section<'_>) -> LogLevel {
+    let text = section.text("level", "info");
+    match text.as_str() {
+        "error" => LogLevel::Error,
+        "warn" => LogLevel::Warn,
+        "info" => LogLevel::Info,
+        "debug" => LogLevel::Debug,
+        _ => {
+            section.fault("level", &text, "one of error, warn, info, debug".to_owned());
+            LogLevel::Info
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // Without a table there is nothing to find fault with.
+        check(toml::Table::new(), &mut Vec::new())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is {}, expected {}",
+            self.key, self.found, self.expected
+        )
+    }
+}
+
+fn count(faults: &[Fault]) -> String {
+    if faults.len() == 1 {
+        "1 fault".to_owned()
+    } else {
+        format!("{} faults", faults.len())
+    }
+}
+
+fn list(faults: &[Fault]) -> String {
+    let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
+    lines.join("\n")
+}

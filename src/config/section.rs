@@ -1,0 +1,196 @@
+//! One table of the file: takes its keys one by one, notes every fault, and finds what is left over.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use toml::{Table, Value};
+
+use crate::model::units::Bytes;
+
+use super::Fault;
+
+/// Sizes are written as LVM people write them, in binary units.
+const UNITS: [(&str, u64); 5] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("B", 1),
+];
+
+const SIZE_EXPECTED: &str = "a size such as \"64 MiB\" or a number of bytes, up to 8 EiB";
+
+pub(super) struct Section<'a> {
+    path: String,
+    table: Table,
+    known: BTreeSet<&'static str>,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(table: Table, faults: &'a mut Vec<Fault>) -> Self {
+        Self {
+            path: String::new(),
+            table,
+            known: BTreeSet::new(),
+            faults,
+        }
+    }
+
+    /// Reads a table below this one; without it everything below has its default.
+    pub(super) fn section<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
+        let table = match self.take(key) {
+            None => Table::new(),
+            Some(Value::Table(table)) => table,
+            Some(other) => {
+                self.fault(key, &other, "a table".to_owned());
+                Table::new()
+            }
+        };
+        let path = format!("{}{key}.", self.path);
+        let mut section = Section {
+            path,
+            table,
+            known: BTreeSet::new(),
+            faults: self.faults,
+        };
+        let value = read(&mut section);
+        section.finish();
+        value
+    }
+
+    /// Whatever has not been asked for is unknown.
+    pub(super) fn finish(self) {
+        let known: Vec<&str> = self.known.iter().copied().collect();
+        for (key, value) in &self.table {
+            self.faults.push(Fault {
+                key: format!("{}{key}", self.path),
+                found: format!("an unknown key ({})", shown(value)),
+                expected: format!("one of {}", known.join(", ")),
+            });
+        }
+    }
+
+    pub(super) fn fault(&mut self, key: &str, found: &impl Display, expected: String) {
+        let key = format!("{}{key}", self.path);
+        self.faults.push(Fault {
+            key,
+            found: found.to_string(),
+            expected,
+        });
+    }
+
+    pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        match self.take(key) {
+            None => default,
+            Some(Value::Boolean(value)) => value,
+            Some(other) => {
+                self.fault(key, &other, "true or false".to_owned());
+                default
+            }
+        }
+    }
+
+    pub(super) fn whole(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> u64 {
+        let Some(value) = self.take(key) else {
+            return default;
+        };
+        let number = value
+            .as_integer()
+            .and_then(|number| u64::try_from(number).ok());
+        if let Some(number) = number.filter(|number| range.contains(number)) {
+            return number;
+        }
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        self.fault(key, &value, expected);
+        default
+    }
+
+    pub(super) fn text(&mut self, key: &'static str, default: &str) -> String {
+        match self.take(key) {
+            None => default.to_owned(),
+            Some(Value::String(text)) if !text.is_empty() => text,
+            Some(other) => {
+                self.fault(key, &other, "a text".to_owned());
+                default.to_owned()
+            }
+        }
+    }
+
+    pub(super) fn size(&mut self, key: &'static str) -> Option<Bytes> {
+        let value = self.take(key)?;
+        let size = match &value {
+            Value::Integer(bytes) => u64::try_from(*bytes).ok().map(Bytes),
+            Value::String(text) => size(text),
+            Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Array(_)
+            | Value::Table(_) => None,
+        };
+        if size.is_none() {
+            self.fault(key, &value, SIZE_EXPECTED.to_owned());
+        }
+        size
+    }
+
+    pub(super) fn addresses(&mut self, key: &'static str, default: SocketAddr) -> Vec<SocketAddr> {
+        let Some(value) = self.take(key) else {
+            return vec![default];
+        };
+        let parsed: Option<Vec<SocketAddr>> = value.as_array().and_then(|items| {
+            items
+                .iter()
+                .map(|item| item.as_str().and_then(|text| text.parse().ok()))
+                .collect()
+        });
+        match parsed {
+            Some(addresses) if !addresses.is_empty() => addresses,
+            Some(_) | None => {
+                let expected = "a list of addresses such as [\"127.0.0.1:10845\"]";
+                self.fault(key, &value, expected.to_owned());
+                vec![default]
+            }
+        }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.insert(key);
+        self.table.remove(key)
+    }
+}
+
+fn size(text: &str) -> Option<Bytes> {
+    let (number, factor) = UNITS
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
+        .unwrap_or((text, 1));
+    let number: u64 = number.trim_end().parse().ok()?;
+    // TOML's integers are signed; a text may not name a size that a number could not.
+    number
+        .checked_mul(factor)
+        .filter(|bytes| i64::try_from(*bytes).is_ok())
+        .map(Bytes)
+}
+
+fn shown(value: &Value) -> String {
+    /// A value is repeated so that it is recognised, not in full.
+    const SHOWN_MAX: usize = 40;
+    let text = value.to_string();
+    let mut short: String = text.chars().take(SHOWN_MAX).collect();
+    if short.len() < text.len() {
+        short.push_str("...");
+    }
+    short
+}

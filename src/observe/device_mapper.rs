@@ -1,0 +1,302 @@
+//! Asks the kernel: which devices there are, how full they are, and when something happened.
+//!
+//! Status is always read without flush: with it, the status of a thin pool commits the pool's
+//! metadata, which is slow and can block on sick storage. Events follow the kernel's protocol: arm,
+//! list and compare event numbers, look, then poll the control descriptor; in that order none is lost.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use devicemapper::{
+    DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmNameBuf, DmOptions, DmUuidBuf,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::model::inventory::{CowStatus, Layer, PoolStatus};
+use crate::model::names::VolumeId;
+
+use super::dm_status::{self, StatusError};
+
+/// `DM_DEV_ARM_POLL` and event numbers in the device list came with this ioctl version (Linux 4.13).
+const VERSION_MIN: (u32, u32, u32) = (4, 37, 0);
+
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceMapperError {
+    #[error(
+        "open /dev/mapper/control: device-mapper is not available; load the module dm_mod and run as root"
+    )]
+    Open { source: DmError },
+    #[error("device-mapper ioctl version is {}.{}.{}, need 4.37.0 (Linux 4.13)", found.0, found.1, found.2)]
+    TooOld { found: (u32, u32, u32) },
+    #[error("{action} {device}")]
+    Ioctl {
+        action: &'static str,
+        device: String,
+        source: Box<DmError>,
+    },
+    #[error("{device} has {found} targets, expected 1")]
+    Targets { device: String, found: usize },
+    #[error("{target} {device}")]
+    Status {
+        target: &'static str,
+        device: String,
+        source: StatusError,
+    },
+    #[error("{device} became a {found} target")]
+    Retyped { device: String, found: String },
+    #[error("wait for device-mapper events")]
+    Poll { source: rustix::io::Errno },
+}
+
+/// An open control node. Each thread opens its own.
+pub struct DeviceMapper {
+    dm: DM,
+}
+
+/// One line of the kernel's device list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    pub name: String,
+    pub device: (u32, u32),
+    pub event: u32,
+}
+
+/// The targets that are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watched {
+    ThinPool,
+    Snapshot,
+    /// On the origin's device, while a snapshot merges into it.
+    SnapshotMerge,
+}
+
+/// A device worth watching.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub name: String,
+    pub volume: VolumeId,
+    pub target: Watched,
+}
+
+/// What one look at a device saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    pub suspended: bool,
+    pub status: DeviceStatus,
+    pub took: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceStatus {
+    Pool(PoolStatus),
+    Cow(CowStatus),
+}
+
+impl Watched {
+    /// The value of the `target` label and the kernel's name.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ThinPool => "thin-pool",
+            Self::Snapshot => "snapshot",
+            Self::SnapshotMerge => "snapshot-merge",
+        }
+    }
+
+    fn of_target(target: &str) -> Option<Self> {
+        [Self::ThinPool, Self::Snapshot, Self::SnapshotMerge]
+            .into_iter()
+            .find(|watched| watched.label() == target)
+    }
+
+    /// The suffix that LVM gives the uuid of a device with this target.
+    #[must_use]
+    pub const fn layer(self) -> &'static str {
+        match self {
+            Self::ThinPool => "tpool",
+            Self::Snapshot | Self::SnapshotMerge => "",
+        }
+    }
+}
+
+impl std::fmt::Debug for DeviceMapper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeviceMapper")
+    }
+}
+
+impl DeviceMapper {
+    /// # Errors
+    /// When the control node cannot be opened or the kernel is too old.
+    pub fn open() -> Result<Self, DeviceMapperError> {
+        let dm = DM::new().map_err(|source| DeviceMapperError::Open { source })?;
+        let found = dm
+            .version()
+            .map_err(|source| DeviceMapperError::Open { source })?;
+        if found < VERSION_MIN {
+            return Err(DeviceMapperError::TooOld { found });
+        }
+        Ok(Self { dm })
+    }
+
+    /// # Errors
+    /// When the ioctl fails.
+    pub fn list(&self) -> Result<Vec<Listed>, DeviceMapperError> {
+        let devices = self.dm.list_devices().map_err(failed("list", "devices"))?;
+        let mut listed: Vec<Listed> = devices
+            .into_iter()
+            .map(|(name, device, event)| Listed {
+                name: name.to_string(),
+                device: (device.major, device.minor),
+                event: event.unwrap_or_default(),
+            })
+            .collect();
+        listed.sort();
+        Ok(listed)
+    }
+
+    /// What a device is, when it is one to watch. Reads its table, not its status: that returns even
+    /// while the storage below hangs.
+    ///
+    /// # Errors
+    /// When the ioctl fails, as it does for a device that has just been removed.
+    pub fn describe(&self, name: &str) -> Result<Option<Found>, DeviceMapperError> {
+        let owned = DmNameBuf::new(name.to_owned()).map_err(failed("name", name))?;
+        let (device, targets) = self
+            .table_status(&DevId::Name(&owned), DmFlags::DM_STATUS_TABLE)
+            .map_err(failed("read table of", name))?;
+        let [(_, _, target, _)] = targets.as_slice() else {
+            return Ok(None);
+        };
+        let Some(target) = Watched::of_target(target) else {
+            return Ok(None);
+        };
+        Ok(volume_of(&device)
+            .filter(|(_, layer)| layer == target.layer())
+            .map(|(volume, _)| Found {
+                name: name.to_owned(),
+                volume,
+                target,
+            }))
+    }
+
+    /// Reads the status of a device that was found before.
+    ///
+    /// # Errors
+    /// When it is gone, has another target by now, or cannot be parsed.
+    pub fn look(&self, found: &Found) -> Result<Look, DeviceMapperError> {
+        let started = Instant::now();
+        let name = || found.name.clone();
+        // By uuid: a volume that was renamed is still the same, one that was made anew is not.
+        let uuid = DmUuidBuf::new(found.volume.dm_uuid(found.target.layer()))
+            .map_err(failed("name", &found.name))?;
+        let (device, targets) = self
+            .table_status(&DevId::Uuid(&uuid), DmFlags::DM_NOFLUSH)
+            .map_err(failed("read status of", &found.name))?;
+        let took = started.elapsed();
+        let [(_, _, target, line)] = targets.as_slice() else {
+            return Err(DeviceMapperError::Targets {
+                device: name(),
+                found: targets.len(),
+            });
+        };
+        if target != found.target.label() {
+            return Err(DeviceMapperError::Retyped {
+                device: name(),
+                found: target.clone(),
+            });
+        }
+        let status = parse(found.target, line).map_err(|source| DeviceMapperError::Status {
+            target: found.target.label(),
+            device: name(),
+            source,
+        })?;
+        let suspended = device.flags().contains(DmFlags::DM_SUSPEND);
+        Ok(Look {
+            suspended,
+            status,
+            took,
+        })
+    }
+
+    /// Every layer of every LVM volume. Uses only ioctls that return while storage hangs.
+    ///
+    /// # Errors
+    /// When the device list cannot be read; a device that vanishes meanwhile is left out.
+    pub fn layers(&self) -> Result<Vec<Layer>, DeviceMapperError> {
+        let described = self.list()?.into_iter().filter_map(|listed| {
+            let name = DmName::new(&listed.name).ok()?;
+            let device = self.dm.device_info(&DevId::Name(name)).ok()?;
+            let (volume, layer) = volume_of(&device)?;
+            Some(Layer {
+                name: listed.name,
+                volume,
+                layer,
+                suspended: device.flags().contains(DmFlags::DM_SUSPEND),
+                inactive_table: device.flags().contains(DmFlags::DM_INACTIVE_PRESENT),
+            })
+        });
+        Ok(described.collect())
+    }
+
+    /// Asks the kernel to make the control node readable at the next event.
+    ///
+    /// # Errors
+    /// When the ioctl fails.
+    pub fn arm(&self) -> Result<(), DeviceMapperError> {
+        self.dm
+            .arm_poll()
+            .map(drop)
+            .map_err(failed("arm", "events"))
+    }
+
+    /// Waits for the next event after `arm`; false when `limit` passed without one.
+    ///
+    /// # Errors
+    /// When poll fails.
+    pub fn wait(&self, limit: Duration) -> Result<bool, DeviceMapperError> {
+        let control: &File = self.dm.file();
+        let limit = Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(control, PollFlags::IN)], Some(&limit)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(source) => Err(DeviceMapperError::Poll { source }),
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "the crate's own shape of a table")]
+    fn table_status(
+        &self,
+        device: &DevId<'_>,
+        flags: DmFlags,
+    ) -> Result<(DeviceInfo, Vec<(u64, u64, String, String)>), DmError> {
+        self.dm
+            .table_status(device, DmOptions::default().set_flags(flags))
+    }
+}
+
+/// The volume and layer that a device belongs to, when it is LVM's.
+fn volume_of(device: &DeviceInfo) -> Option<(VolumeId, String)> {
+    let uuid = device.uuid()?.to_string();
+    VolumeId::from_dm_uuid(&uuid).map(|(volume, layer)| (volume, layer.to_owned()))
+}
+
+fn parse(target: Watched, line: &str) -> Result<DeviceStatus, StatusError> {
+    match target {
+        Watched::ThinPool => dm_status::thin_pool(line).map(DeviceStatus::Pool),
+        Watched::Snapshot => dm_status::snapshot(line, false).map(DeviceStatus::Cow),
+        Watched::SnapshotMerge => dm_status::snapshot(line, true).map(DeviceStatus::Cow),
+    }
+}
+
+fn failed(action: &'static str, device: &str) -> impl FnOnce(DmError) -> DeviceMapperError {
+    let device = device.to_owned();
+    move |source| DeviceMapperError::Ioctl {
+        action,
+        device,
+        source: Box::new(source),
+    }
+}

@@ -1,0 +1,288 @@
+//! Parses the JSON of `lvm fullreport`. Pure.
+//!
+//! Unknown keys are ignored and one bad field is one fault, never a lost report: decimal commas, extra
+//! sections and control characters in device ids have each blinded other exporters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::model::inventory::{
+    CowSnapshot, GroupObstacle, Inventory, Kernel, ThinPool, VolumeGroup,
+};
+use crate::model::names::{Name, Uuid, VolumeId, VolumeName};
+use crate::model::time::UnixSeconds;
+use crate::model::units::{Bytes, Extents};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error("output is not the JSON of a full report")]
+    Json { source: serde_json::Error },
+}
+
+/// What was read, and what could not be.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    pub inventory: Inventory,
+    pub faults: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    report: Vec<Sections>,
+}
+
+/// One volume group.
+#[derive(Deserialize)]
+struct Sections {
+    #[serde(default)]
+    vg: Vec<Row>,
+    #[serde(default)]
+    lv: Vec<Row>,
+    #[serde(default)]
+    seg: Vec<Row>,
+    #[serde(default)]
+    pv: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Row(BTreeMap<String, serde_json::Value>);
+
+/// # Errors
+/// When `output` is not JSON of the shape that lvm prints.
+pub fn parse(output: &[u8]) -> Result<Parsed, ReportError> {
+    // LVM prints device ids as they are; a control character would make the whole text no JSON.
+    let text: String = String::from_utf8_lossy(output)
+        .chars()
+        .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
+        .collect();
+    let document: Document =
+        serde_json::from_str(&text).map_err(|source| ReportError::Json { source })?;
+    let mut parsed = Parsed::default();
+    let mut names = BTreeSet::new();
+    for sections in &document.report {
+        match group(sections) {
+            Ok(Some(group)) if names.insert(group.name.clone()) => {
+                volumes(sections, &group, &mut parsed);
+                parsed.inventory.groups.push(group);
+            }
+            Ok(Some(_)) => parsed.inventory.duplicate_names += 1,
+            // Physical volumes without a group have a section of their own.
+            Ok(None) => {}
+            Err(fault) => parsed.faults.push(fault),
+        }
+    }
+    parsed.inventory.groups.sort_by(|a, b| a.name.cmp(&b.name));
+    parsed.inventory.pools.sort_by(|a, b| a.name.cmp(&b.name));
+    parsed
+        .inventory
+        .snapshots
+        .sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(parsed)
+}
+
+fn group(sections: &Sections) -> Result<Option<VolumeGroup>, String> {
+    let Some(row) = sections.vg.first() else {
+        return Ok(None);
+    };
+    if row.text("vg_name").is_empty() {
+        return Ok(None);
+    }
+    let extent = row.bytes("vg_extent_size")?;
+    let spare = sections
+        .lv
+        .iter()
+        .find(|row| row.text("lv_role").contains("spare"));
+    let attributes = Attributes(row.text("vg_attr"));
+    Ok(Some(VolumeGroup {
+        name: row.name("vg_name")?,
+        uuid: row.uuid("vg_uuid")?,
+        size: row.bytes("vg_size")?,
+        extent,
+        free: allocatable(row, &sections.pv, extent)?,
+        missing_pvs: row.number("vg_missing_pv_count").unwrap_or_default(),
+        metadata_area_size: row.bytes("vg_mda_size").unwrap_or_default(),
+        metadata_area_free: row.bytes("vg_mda_free").unwrap_or_default(),
+        pool_metadata_spare: spare
+            .map(|row| row.bytes("lv_size"))
+            .transpose()?
+            .unwrap_or_default(),
+        obstacle: attributes.obstacle(),
+    }))
+}
+
+/// Free extents on physical volumes that LVM may allocate from; all free ones without a PV section.
+fn allocatable(group: &Row, pvs: &[Row], extent: Bytes) -> Result<Extents, String> {
+    let all = Extents(group.number("vg_free_count")?);
+    if pvs.is_empty() {
+        return Ok(all);
+    }
+    let usable = pvs.iter().filter(|pv| {
+        let attributes = Attributes(pv.text("pv_attr"));
+        attributes.has(0, 'a') && !attributes.has(2, 'm')
+    });
+    let mut free = Extents::ZERO;
+    for pv in usable {
+        free = free.saturating_add(pv.bytes("pv_free")?.extents_floor(extent));
+    }
+    Ok(free.min(all))
+}
+
+/// lvm's attribute strings: one letter a place.
+struct Attributes<'a>(&'a str);
+
+impl Attributes<'_> {
+    fn has(&self, place: usize, letter: char) -> bool {
+        self.0.chars().nth(place) == Some(letter)
+    }
+
+    fn obstacle(&self) -> Option<GroupObstacle> {
+        [
+            (2, 'x', GroupObstacle::Exported),
+            (3, 'p', GroupObstacle::Partial),
+            (5, 'c', GroupObstacle::Clustered),
+            (5, 's', GroupObstacle::Shared),
+        ]
+        .into_iter()
+        .find(|(place, letter, _)| self.has(*place, *letter))
+        .map(|(_, _, obstacle)| obstacle)
+    }
+}
+
+fn volumes(sections: &Sections, group: &VolumeGroup, parsed: &mut Parsed) {
+    let segments: BTreeMap<&str, &Row> = sections
+        .seg
+        .iter()
+        .rev()
+        .map(|row| (row.text("lv_uuid"), row))
+        .collect();
+    let mut seen = BTreeSet::new();
+    for row in &sections.lv {
+        if !seen.insert(row.text("lv_uuid")) {
+            continue;
+        }
+        let segment = segments.get(row.text("lv_uuid")).copied();
+        let result = match row.text("lv_attr").chars().next() {
+            Some('t') => {
+                pool(row, segment, group, &sections.lv).map(|p| parsed.inventory.pools.push(p))
+            }
+            Some('s' | 'S') => {
+                snapshot(row, segment, group).map(|s| parsed.inventory.snapshots.push(s))
+            }
+            _ => Ok(()),
+        };
+        if let Err(fault) = result {
+            parsed
+                .faults
+                .push(format!("{}/{}: {fault}", group.name, row.text("lv_name")));
+        }
+    }
+}
+
+fn pool(
+    row: &Row,
+    segment: Option<&Row>,
+    group: &VolumeGroup,
+    all: &[Row],
+) -> Result<ThinPool, String> {
+    let segment = segment.ok_or("no segment")?;
+    let uuid = row.text("lv_uuid");
+    let volumes: Vec<&Row> = all
+        .iter()
+        .filter(|lv| lv.text("pool_lv_uuid") == uuid && lv.text("lv_attr").starts_with('V'))
+        .collect();
+    let snapshots = || volumes.iter().filter(|lv| !lv.text("origin").is_empty());
+    let virtual_size = volumes
+        .iter()
+        .map(|lv| lv.bytes("lv_size"))
+        .try_fold(Bytes::ZERO, |sum, size| {
+            size.map(|size| sum.saturating_add(size))
+        })?;
+    Ok(ThinPool {
+        id: row.id(group)?,
+        name: row.volume_name(group)?,
+        data: row.bytes("lv_size")?.extents_floor(group.extent),
+        metadata: row.bytes("lv_metadata_size")?.extents_floor(group.extent),
+        chunk: segment.bytes("chunk_size")?,
+        when_full: row.text("lv_when_full").to_owned(),
+        discards: segment.text("discards").to_owned(),
+        virtual_size,
+        volumes: volumes.len() as u64 - snapshots().count() as u64,
+        snapshots: snapshots().count() as u64,
+        oldest_snapshot: snapshots()
+            .filter_map(|lv| lv.time("lv_time"))
+            .min_by(|a, b| a.0.total_cmp(&b.0)),
+        transaction_id: segment.number("transaction_id").ok(),
+        kernel: Kernel::Inactive,
+    })
+}
+
+fn snapshot(row: &Row, segment: Option<&Row>, group: &VolumeGroup) -> Result<CowSnapshot, String> {
+    let segment = segment.ok_or("no segment")?;
+    let origin = row.uuid("origin_uuid").ok();
+    Ok(CowSnapshot {
+        id: row.id(group)?,
+        name: row.volume_name(group)?,
+        origin: row.text("origin").trim_matches(['[', ']']).to_owned(),
+        origin_id: origin.map(|lv| VolumeId {
+            vg: group.uuid.clone(),
+            lv,
+        }),
+        origin_size: row.bytes("origin_size")?,
+        size: row.bytes("lv_size")?.extents_floor(group.extent),
+        chunk: segment.bytes("chunk_size")?,
+        created: row.time("lv_time"),
+        merging: row.text("lv_attr").starts_with('S'),
+        kernel: Kernel::Inactive,
+    })
+}
+
+impl Row {
+    /// A field as text; a missing one and one of another type are empty.
+    fn text(&self, field: &str) -> &str {
+        self.0
+            .get(field)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+    }
+
+    fn number(&self, field: &str) -> Result<u64, String> {
+        let text = self.text(field);
+        text.trim()
+            .parse()
+            .map_err(|_| format!("{field} is {text:?}, expected a whole number"))
+    }
+
+    fn bytes(&self, field: &str) -> Result<Bytes, String> {
+        self.number(field).map(Bytes)
+    }
+
+    fn time(&self, field: &str) -> Option<UnixSeconds> {
+        self.text(field).trim().parse().ok().map(UnixSeconds)
+    }
+
+    /// Hidden volumes are shown in brackets.
+    fn name(&self, field: &str) -> Result<Name, String> {
+        let text = self.text(field).trim_matches(['[', ']']);
+        Name::parse(text).map_err(|error| format!("{field}: {error}"))
+    }
+
+    fn uuid(&self, field: &str) -> Result<Uuid, String> {
+        Uuid::parse(self.text(field)).map_err(|error| format!("{field}: {error}"))
+    }
+
+    fn id(&self, group: &VolumeGroup) -> Result<VolumeId, String> {
+        Ok(VolumeId {
+            vg: group.uuid.clone(),
+            lv: self.uuid("lv_uuid")?,
+        })
+    }
+
+    fn volume_name(&self, group: &VolumeGroup) -> Result<VolumeName, String> {
+        Ok(VolumeName {
+            vg: group.name.clone(),
+            lv: self.name("lv_name")?,
+        })
+    }
+}
