@@ -1,5 +1,6 @@
 //! The command line of `cargo lab`: words in, a checked [`Command`] out. Pure.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,16 +18,16 @@ Usage: cargo lab COMMAND
   demo [--for SECS] [--port PORT]
                       a guest whose volumes fill while cowherd extends them, with its
                       page on this machine's 127.0.0.1:PORT (10845 unless told)
-  exec [--disk SIZE]... [--memory SIZE] [--timeout SECS] -- COMMAND...
+  exec [--disk SIZE]... [--memory SIZE] [--timeout SECS] [--save DIR] -- COMMAND...
                       run a shell command in a fresh guest (disks are /dev/vda, ...);
-                      its exit code is ours
+                      its exit code is ours; what it leaves in /out/saved goes to DIR
   --help              this text
 
 SIZE is a whole number with M or G. What the lab keeps is in target/lab:
 the kernel, and the console of every guest under consoles/.";
 
-/// The port cowherd's page has everywhere unless told otherwise.
-const PAGE_PORT: u16 = 10845;
+/// Where cowherd listens unless told otherwise.
+pub const PAGE_PORT: u16 = 10845;
 /// An `exec` guest without `--timeout` is ended after this long.
 const EXEC_TIMEOUT: Duration = Duration::from_secs(300);
 /// Enough for LVM and a handful of pools; the overlay lives in it too.
@@ -56,6 +57,7 @@ pub struct Exec {
     pub disks: Vec<Size>,
     pub memory: Size,
     pub timeout: Duration,
+    pub save: Option<PathBuf>,
     pub command: String,
 }
 
@@ -65,7 +67,13 @@ pub fn parse(words: &[String]) -> Result<Command> {
     };
     match verb.as_str() {
         "--help" | "-h" | "help" => Ok(Command::Help),
-        _ if rest.iter().take_while(|w| *w != "--").any(|w| w == "--help") => Ok(Command::Help),
+        _ if rest
+            .iter()
+            .take_while(|w| *w != "--")
+            .any(|w| w == "--help") =>
+        {
+            Ok(Command::Help)
+        }
         "list" => {
             ensure!(rest.is_empty(), "list takes no arguments");
             Ok(Command::List)
@@ -98,7 +106,7 @@ fn parse_demo(words: &[String]) -> Result<Command> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--for" => demo.lasts = Some(seconds(word, words.next())?),
-            "--port" => demo.port = number(word, words.next())?,
+            "--port" => demo.port = parsed_value(word, words.next())?,
             other => bail!("demo has no option {other:?}"),
         }
     }
@@ -110,12 +118,14 @@ fn parse_exec(words: &[String]) -> Result<Command> {
     let mut disks = Vec::new();
     let mut memory = EXEC_MEMORY;
     let mut timeout = EXEC_TIMEOUT;
+    let mut save = None;
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--disk" => disks.push(number(word, words.next())?),
-            "--memory" => memory = number(word, words.next())?,
+            "--disk" => disks.push(parsed_value(word, words.next())?),
+            "--memory" => memory = parsed_value(word, words.next())?,
             "--timeout" => timeout = seconds(word, words.next())?,
+            "--save" => save = Some(parsed_value(word, words.next())?),
             "--" => break,
             other => bail!("exec has no option {other:?}; the command follows --"),
         }
@@ -129,11 +139,12 @@ fn parse_exec(words: &[String]) -> Result<Command> {
         disks,
         memory,
         timeout,
+        save,
         command,
     }))
 }
 
-fn number<T: std::str::FromStr>(option: &str, value: Option<&String>) -> Result<T>
+fn parsed_value<T: std::str::FromStr>(option: &str, value: Option<&String>) -> Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
@@ -144,7 +155,7 @@ where
 }
 
 fn seconds(option: &str, value: Option<&String>) -> Result<Duration> {
-    let secs: u64 = number(option, value)?;
+    let secs: u64 = parsed_value(option, value)?;
     ensure!(secs > 0, "{option} must be at least 1 second");
     Ok(Duration::from_secs(secs))
 }
@@ -174,14 +185,15 @@ mod tests {
     }
 
     #[test]
-    fn exec_takes_disks_memory_and_timeout() {
+    fn exec_takes_all_its_options() {
         let expected = Exec {
             disks: vec![Size::gib(1), Size::mib(300)],
             memory: Size::gib(2),
             timeout: Duration::from_secs(7),
+            save: Some(PathBuf::from("kept")),
             command: "lvs -a".to_owned(),
         };
-        let line = "exec --disk 1G --disk 300M --memory 2G --timeout 7 -- lvs -a";
+        let line = "exec --disk 1G --disk 300M --memory 2G --timeout 7 --save kept -- lvs -a";
         assert_eq!(parsed(line).unwrap(), Command::Exec(expected));
     }
 
@@ -190,7 +202,10 @@ mod tests {
         let demo = |lasts, port| Command::Demo(Demo { lasts, port });
         assert_eq!(parsed("demo").unwrap(), demo(None, 10845));
         let lasts = Some(Duration::from_secs(90));
-        assert_eq!(parsed("demo --for 90 --port 8080").unwrap(), demo(lasts, 8080));
+        assert_eq!(
+            parsed("demo --for 90 --port 8080").unwrap(),
+            demo(lasts, 8080)
+        );
     }
 
     #[test]

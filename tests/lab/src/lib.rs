@@ -9,8 +9,8 @@
 //!
 //! One binary serves both sides: the host half starts QEMU, and the guest's
 //! init runs the same binary as `lab guest ...`. `host` and `guest` never
-//! import each other; they meet in `scenarios` (the table), `verdict` (the lines
-//! the guest leaves for the host) and `size`.
+//! import each other; they meet in `scenarios` (the table), `verdict` (what the
+//! guest tells the host), `args`, `size` and `wait`.
 #![expect(
     clippy::missing_errors_doc,
     reason = "every fallible function here fails by telling what did not happen in the guest; the text is the doc"
@@ -37,7 +37,7 @@ pub fn run(words: &[String]) -> Result<u8> {
             Ok(0)
         }
         Command::List => {
-            for scenario in scenarios::ALL {
+            for scenario in scenarios::all() {
                 println!("{:<52} {}", scenario.name, scenario.about);
             }
             Ok(0)

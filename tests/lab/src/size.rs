@@ -88,7 +88,16 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_size() {
-        for text in ["", "M", "5", "1.5G", "0M", "-1G", "99999999999999999999G", "5µ"] {
+        for text in [
+            "",
+            "M",
+            "5",
+            "1.5G",
+            "0M",
+            "-1G",
+            "99999999999999999999G",
+            "5µ",
+        ] {
             assert!(text.parse::<Size>().is_err(), "{text:?} was accepted");
         }
     }

@@ -1,10 +1,12 @@
-//! The lines the guest leaves in `/out/verdicts` for the host: one per scenario.
-//! Pure. A file of its own, not the serial console: there the kernel may print
-//! in the middle of a line.
+//! What the guest tells the host: above all its verdicts, one line per scenario
+//! in `/out/verdicts`. Pure. A file of its own, not the serial console: there the
+//! kernel may print in the middle of a line.
 
 use std::fmt;
 use std::time::Duration;
 
+/// On the demo's console: everything runs, the user can look.
+pub const DEMO_READY: &str = "LAB-DEMO-READY";
 /// The file in the out folder.
 pub const FILE: &str = "verdicts";
 

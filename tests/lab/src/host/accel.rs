@@ -52,7 +52,9 @@ pub fn choose(kernel: &Kernel, initramfs: &Path) -> Accel {
 
 fn has_extensions(cpuinfo: &str) -> bool {
     let flags = cpuinfo.lines().filter(|l| l.starts_with("flags"));
-    flags.flat_map(str::split_whitespace).any(|f| f == "vmx" || f == "svm")
+    flags
+        .flat_map(str::split_whitespace)
+        .any(|f| f == "vmx" || f == "svm")
 }
 
 /// Boots the initramfs alone, which says so and powers off.
@@ -80,7 +82,10 @@ fn probe(kernel: &Kernel, initramfs: &Path) -> Result<()> {
     ended??;
     let text = fs::read(&console).context("reading the probe's console")?;
     let text = String::from_utf8_lossy(&text);
-    ensure!(text.contains("LAB-PROBE"), "the probe did not reach its initramfs");
+    ensure!(
+        text.contains("LAB-PROBE"),
+        "the probe did not reach its initramfs"
+    );
     Ok(())
 }
 

@@ -75,7 +75,10 @@ fn copy_modules(kernel: &Kernel, dir: &Path) -> Result<()> {
     for module in MODULES {
         for file in kernel.module_files(module)? {
             let name = file.file_name().context("a module file")?.to_string_lossy();
-            let plain = name.trim_end_matches(".xz").trim_end_matches(".zst").to_owned();
+            let plain = name
+                .trim_end_matches(".xz")
+                .trim_end_matches(".zst")
+                .to_owned();
             if seen.insert(plain.clone()) {
                 let place = dir.join(format!("{:02}-{plain}", seen.len()));
                 fs::write(place, uncompressed(&file)?)?;
@@ -83,7 +86,10 @@ fn copy_modules(kernel: &Kernel, dir: &Path) -> Result<()> {
         }
     }
     if seen.is_empty() {
-        bail!("kernel {} has none of {MODULES:?} as modules", kernel.version);
+        bail!(
+            "kernel {} has none of {MODULES:?} as modules",
+            kernel.version
+        );
     }
     Ok(())
 }
@@ -93,10 +99,14 @@ fn uncompressed(file: &Path) -> Result<Vec<u8>> {
     let program = match file.extension().and_then(|e| e.to_str()) {
         Some("xz") => "xz",
         Some("zst") => "zstd",
-        Some(_) | None => return fs::read(file).with_context(|| format!("reading {}", file.display())),
+        Some(_) | None => {
+            return fs::read(file).with_context(|| format!("reading {}", file.display()));
+        }
     };
     let output = tool::command(program).arg("-dc").arg(file).output();
-    Ok(output.with_context(|| format!("starting {program}"))?.stdout)
+    Ok(output
+        .with_context(|| format!("starting {program}"))?
+        .stdout)
 }
 
 fn pack(tree: &Path, file: &Path) -> Result<()> {

@@ -35,7 +35,9 @@ impl Kernel {
 
     #[must_use]
     pub fn image(&self) -> PathBuf {
-        self.root.join("boot").join(format!("vmlinuz-{}", self.version))
+        self.root
+            .join("boot")
+            .join(format!("vmlinuz-{}", self.version))
     }
 
     /// The folder that stands in for the guest's `/lib/modules`.
@@ -86,7 +88,10 @@ fn unpack_into(cache: &Path) -> Result<()> {
 
 fn download_and_unpack(work: &Path) -> Result<()> {
     let packages = packages()?;
-    println!("lab: downloading the guest's kernel: {}", packages.join(" "));
+    println!(
+        "lab: downloading the guest's kernel: {}",
+        packages.join(" ")
+    );
     let mut download = tool::command("apt-get");
     download.args(["--quiet", "download"]).args(&packages);
     tool::output(download.current_dir(work))?;
@@ -143,7 +148,11 @@ fn only_entry(dir: &Path) -> Result<String> {
         .with_context(|| format!("reading {}", dir.display()))?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<Result<Vec<_>>>()?;
-    ensure!(names.len() == 1, "{} holds {names:?}, not one kernel", dir.display());
+    ensure!(
+        names.len() == 1,
+        "{} holds {names:?}, not one kernel",
+        dir.display()
+    );
     names.pop().context("one entry")
 }
 
@@ -163,16 +172,23 @@ mod tests {
                     Depends: linux-modules-extra-6.8.0-31-generic\n  Depends: linux-firmware\n";
         assert_eq!(
             kernel_packages(meta),
-            ["linux-image-6.8.0-31-generic", "linux-modules-extra-6.8.0-31-generic"]
+            [
+                "linux-image-6.8.0-31-generic",
+                "linux-modules-extra-6.8.0-31-generic"
+            ]
         );
     }
 
     #[test]
     fn built_in_modules_have_no_file() {
-        let listing = "builtin virtio\ninsmod /x/virtio_ring.ko \ninsmod /x/virtio_pci.ko.xz opt=1\n";
+        let listing =
+            "builtin virtio\ninsmod /x/virtio_ring.ko \ninsmod /x/virtio_pci.ko.xz opt=1\n";
         assert_eq!(
             insmod_files(listing),
-            [PathBuf::from("/x/virtio_ring.ko"), PathBuf::from("/x/virtio_pci.ko.xz")]
+            [
+                PathBuf::from("/x/virtio_ring.ko"),
+                PathBuf::from("/x/virtio_pci.ko.xz")
+            ]
         );
     }
 }

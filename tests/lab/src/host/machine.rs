@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::qemu::{DISKS_MAX, Machine};
+use super::qemu::{DISKS_MAX, Forward, Machine};
 use super::run_dir::RunDir;
 use super::{Host, tool, workspace};
 use crate::size::Size;
@@ -62,7 +62,7 @@ pub struct Boot<'a> {
     pub verb: &'a str,
     pub disks: &'a [Size],
     pub memory: Size,
-    pub forward: Option<u16>,
+    pub forward: Option<Forward>,
     /// Whether cowherd's binary must be there.
     pub cowherd: bool,
 }
@@ -104,7 +104,10 @@ pub fn spawn(machine: &Machine, console: Stdio) -> Result<Child> {
 
 impl Guest {
     pub fn boot(host: &Host, boot: &Boot) -> Result<Self> {
-        ensure!(boot.disks.len() <= DISKS_MAX, "a guest has at most {DISKS_MAX} disks");
+        ensure!(
+            boot.disks.len() <= DISKS_MAX,
+            "a guest has at most {DISKS_MAX} disks"
+        );
         let run_dir = RunDir::new()?;
         fill_out(host, boot, &run_dir.out())?;
         let disks = run_dir.make_disks(boot.disks)?;
@@ -146,14 +149,22 @@ impl Guest {
                 Err(RecvTimeoutError::Disconnected) => {
                     self.child.wait().context("waiting for QEMU")?;
                     on_event(Event::Tick);
-                    return Ok(if interrupt.is_set() { End::Interrupted } else { End::PoweredOff });
+                    return Ok(if interrupt.is_set() {
+                        End::Interrupted
+                    } else {
+                        End::PoweredOff
+                    });
                 }
             }
             on_event(Event::Tick);
             let late = deadline.is_some_and(|d| self.started.elapsed() > d);
             if late || interrupt.is_set() {
                 self.kill();
-                return Ok(if late { End::Deadline } else { End::Interrupted });
+                return Ok(if late {
+                    End::Deadline
+                } else {
+                    End::Interrupted
+                });
             }
         }
     }
@@ -185,8 +196,8 @@ fn fill_out(host: &Host, boot: &Boot, out: &Path) -> Result<()> {
     fs::write(out.join("env"), env)?;
     fs::write(out.join("init"), GUEST_INIT)?;
     fs::write(out.join("lvm.conf"), LVM_CONF)?;
-    let own = std::env::current_exe().context("asking for the lab's own path")?;
-    copy(&own, &out.join("lab"))?;
+    // Not by its name: cargo may have replaced the file since we started.
+    copy(Path::new("/proc/self/exe"), &out.join("lab"))?;
     let cowherd = workspace::cowherd_binary()?;
     if boot.cowherd || cowherd.exists() {
         copy(&cowherd, &out.join("cowherd"))?;
@@ -275,7 +286,12 @@ mod tests {
 
     #[test]
     fn only_what_the_verb_prints_is_passed_on() {
-        let console = ["SeaBIOS\r\n", "[0.1] x LAB-GUEST-UP\r\n", "one\r\ntw", "o\r\n"];
+        let console = [
+            "SeaBIOS\r\n",
+            "[0.1] x LAB-GUEST-UP\r\n",
+            "one\r\ntw",
+            "o\r\n",
+        ];
         let end = ["no endLAB-GUEST-DOWN\r\n", "[9.9] reboot: Power down\r\n"];
         let all = [console.as_slice(), end.as_slice()].concat();
         assert_eq!(lines_of(&all), ["one", "two", "no end"]);

@@ -88,6 +88,9 @@ mod tests {
     #[test]
     fn removed_and_unknown_packages_are_missing() {
         let listed = "lvm2 installed\nkmod config-files\n";
-        assert_eq!(not_installed(&["lvm2", "kmod", "cpio"], listed), ["kmod", "cpio"]);
+        assert_eq!(
+            not_installed(&["lvm2", "kmod", "cpio"], listed),
+            ["kmod", "cpio"]
+        );
     }
 }

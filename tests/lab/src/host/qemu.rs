@@ -18,6 +18,13 @@ const FUNCTIONS_PER_SLOT: usize = 8;
 /// The slots 0x10 to 0x1f.
 pub const DISKS_MAX: usize = 16 * FUNCTIONS_PER_SLOT;
 
+/// From 127.0.0.1 of the host into the guest.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward {
+    pub host_port: u16,
+    pub guest_port: u16,
+}
+
 #[derive(Debug)]
 pub struct Machine<'a> {
     pub accel: Accel,
@@ -28,8 +35,7 @@ pub struct Machine<'a> {
     pub memory_mib: u64,
     pub out: &'a Path,
     pub disks: &'a [PathBuf],
-    /// 127.0.0.1 of the host to the same port of the guest.
-    pub forward: Option<u16>,
+    pub forward: Option<Forward>,
 }
 
 impl Machine<'_> {
@@ -44,16 +50,36 @@ impl Machine<'_> {
         push("-kernel", text(self.kernel)?.to_owned());
         push("-initrd", text(self.initramfs)?.to_owned());
         push("-append", self.command_line());
-        push("-virtfs", format!("{},readonly=on,multidevs=remap", shared("root", Path::new("/"))?));
+        push(
+            "-virtfs",
+            format!(
+                "{},readonly=on,multidevs=remap",
+                shared("root", Path::new("/"))?
+            ),
+        );
         push("-virtfs", shared("out", self.out)?);
         push("-nic", self.network());
         for (number, disk) in self.disks.iter().enumerate() {
-            push("-drive", format!("id=d{number},file={},format=raw,if=none,cache=unsafe", value(disk)?));
+            push(
+                "-drive",
+                format!(
+                    "id=d{number},file={},format=raw,if=none,cache=unsafe",
+                    value(disk)?
+                ),
+            );
             push("-device", disk_device(number));
         }
         words.extend(
-            ["-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot"]
-                .map(str::to_owned),
+            [
+                "-display",
+                "none",
+                "-serial",
+                "stdio",
+                "-monitor",
+                "none",
+                "-no-reboot",
+            ]
+            .map(str::to_owned),
         );
         Ok(words)
     }
@@ -65,7 +91,9 @@ impl Machine<'_> {
     /// `restrict` keeps the guest off every network but the forwarded port.
     fn network(&self) -> String {
         let card = "user,model=virtio-net-pci,restrict=on";
-        let forward = self.forward.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:{port}"));
+        let forward = self
+            .forward
+            .map(|f| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", f.host_port, f.guest_port));
         format!("{card}{}", forward.unwrap_or_default())
     }
 }
@@ -77,7 +105,10 @@ fn disk_device(number: usize) -> String {
 }
 
 fn shared(tag: &str, path: &Path) -> Result<String> {
-    Ok(format!("local,path={},mount_tag={tag},security_model=none", value(path)?))
+    Ok(format!(
+        "local,path={},mount_tag={tag},security_model=none",
+        value(path)?
+    ))
 }
 
 /// In a QEMU option list a comma is written twice.
@@ -111,10 +142,16 @@ mod tests {
             memory_mib: 512,
             out: Path::new("/o"),
             disks: &[PathBuf::from("/d0")],
-            forward: Some(10845),
+            forward: Some(Forward {
+                host_port: 8080,
+                guest_port: 10845,
+            }),
         };
         let words = machine.arguments().unwrap().join(" ");
-        assert!(words.contains("restrict=on,hostfwd=tcp:127.0.0.1:10845-:10845"), "{words}");
+        assert!(
+            words.contains("restrict=on,hostfwd=tcp:127.0.0.1:8080-:10845"),
+            "{words}"
+        );
         assert!(words.contains("-m 512M"), "{words}");
     }
 }

@@ -1,1 +1,209 @@
-//! x
+//! Runs scenarios in guests: those that share one in as few as their disks
+//! allow, the others each in its own. One guest at a time: timings are claims.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::Host;
+use super::machine::{Boot, End, Event, Guest};
+use super::qemu::DISKS_MAX;
+use crate::scenarios::{self, Scenario};
+use crate::size::Size;
+use crate::verdict::{self, Outcome, Verdict};
+
+/// From QEMU's start to the first scenario on a busy, emulated machine.
+const BOOT: Duration = Duration::from_secs(90);
+/// Cleaning up after one scenario, at worst.
+const CLEANUP: Duration = Duration::from_secs(60);
+
+/// How one scenario ended, as the host tells it.
+#[derive(Debug)]
+pub struct Judged {
+    pub name: &'static str,
+    pub passed: bool,
+}
+
+/// Runs all of them; every scenario given has exactly one entry in the answer.
+pub fn run(host: &Host, chosen: &[Scenario]) -> Result<Vec<Judged>> {
+    let mut judged = Vec::new();
+    let mut rounds = rounds(chosen);
+    rounds.reverse();
+    let mut number = 0;
+    while let Some(round) = rounds.pop() {
+        number += 1;
+        let name = match round.as_slice() {
+            [only] => only.name.to_owned(),
+            _ => format!("shared-{number}"),
+        };
+        let rest = run_round(host, &name, &round, &mut judged)?;
+        if !rest.is_empty() {
+            rounds.push(rest);
+        }
+    }
+    Ok(judged)
+}
+
+/// Groups of scenarios, one guest each.
+fn rounds(chosen: &[Scenario]) -> Vec<Vec<Scenario>> {
+    let mut shared: Vec<Vec<Scenario>> = Vec::new();
+    let mut own = Vec::new();
+    for scenario in chosen {
+        match scenario.boot {
+            scenarios::Boot::Own => own.push(vec![*scenario]),
+            scenarios::Boot::Shared => match shared.last_mut() {
+                Some(round) if disks(round).len() + scenario.disks.len() <= DISKS_MAX => {
+                    round.push(*scenario);
+                }
+                Some(_) | None => shared.push(vec![*scenario]),
+            },
+        }
+    }
+    shared.extend(own);
+    shared
+}
+
+fn disks(round: &[Scenario]) -> Vec<Size> {
+    round.iter().flat_map(|s| s.disks).copied().collect()
+}
+
+/// One guest. Gives the scenarios it did not come to: they need a fresh one.
+fn run_round(
+    host: &Host,
+    name: &str,
+    round: &[Scenario],
+    judged: &mut Vec<Judged>,
+) -> Result<Vec<Scenario>> {
+    let names: Vec<&str> = round.iter().map(|s| s.name).collect();
+    let memory = round.iter().map(|s| s.memory).max();
+    let mut guest = Guest::boot(
+        host,
+        &Boot {
+            name,
+            verb: &format!("scenarios {}", names.join(" ")),
+            disks: &disks(round),
+            memory: memory.unwrap_or(Size::gib(1)),
+            forward: None,
+            cowherd: true,
+        },
+    )?;
+    let mut verdicts = Verdicts::of(&guest);
+    let end = guest.watch(
+        &host.interrupt,
+        Some(deadline(round)),
+        |event| match event {
+            Event::Line(_) => {}
+            Event::Tick => verdicts.tell_new(),
+        },
+    )?;
+    if end == End::Interrupted {
+        bail!("interrupted");
+    }
+    let done = verdicts.told.len();
+    judged.extend(
+        round
+            .iter()
+            .zip(&verdicts.told)
+            .map(|(scenario, verdict)| Judged {
+                name: scenario.name,
+                passed: verdict.outcome == Outcome::Passed,
+            }),
+    );
+    let mut rest = round[done.min(round.len())..].to_vec();
+    let was_told = verdicts
+        .told
+        .last()
+        .is_some_and(|v| v.outcome == Outcome::Wedged);
+    if !rest.is_empty() && !was_told {
+        // It died without a word: the one that ran is to blame.
+        let blamed = rest.remove(0);
+        println!("  FAIL  {}: the guest {}", blamed.name, died(end));
+        println!("        console: {}", guest.console_file.display());
+        judged.push(Judged {
+            name: blamed.name,
+            passed: false,
+        });
+    }
+    Ok(rest)
+}
+
+fn died(end: End) -> &'static str {
+    match end {
+        End::PoweredOff => "died",
+        End::Deadline => "was ended at its deadline",
+        End::Interrupted => "was interrupted",
+    }
+}
+
+fn deadline(round: &[Scenario]) -> Duration {
+    let each = |s: &Scenario| s.deadline + CLEANUP;
+    BOOT + round.iter().map(each).sum::<Duration>()
+}
+
+/// The verdicts the guest has left so far, each told once.
+struct Verdicts {
+    out: PathBuf,
+    console: PathBuf,
+    told: Vec<Verdict>,
+}
+
+impl Verdicts {
+    fn of(guest: &Guest) -> Self {
+        Self {
+            out: guest.run_dir.out(),
+            console: guest.console_file.clone(),
+            told: Vec::new(),
+        }
+    }
+
+    fn tell_new(&mut self) {
+        let text = fs::read_to_string(self.out.join(verdict::FILE)).unwrap_or_default();
+        for verdict in verdict::parse_all(&text).into_iter().skip(self.told.len()) {
+            self.tell(&verdict);
+            self.told.push(verdict);
+        }
+    }
+
+    fn tell(&self, verdict: &Verdict) {
+        let (name, secs) = (&verdict.name, verdict.took.as_secs_f64());
+        match verdict.outcome {
+            Outcome::Passed => println!("  ok    {name} ({secs:.1} s)"),
+            Outcome::Failed | Outcome::Wedged => {
+                println!("  FAIL  {name} ({secs:.1} s)");
+                let report = fs::read_to_string(self.out.join(name)).unwrap_or_default();
+                for line in report.lines() {
+                    println!("        {line}");
+                }
+                println!("        console: {}", self.console.display());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANY: &[Size] = &[Size::mib(1); 50];
+
+    fn scenario(name: &'static str) -> Scenario {
+        Scenario::new(name, "", |_| Ok(())).disks(MANY)
+    }
+
+    #[test]
+    fn shared_scenarios_fill_guests_and_others_are_alone() {
+        let chosen = [
+            scenario("a"),
+            scenario("own").own_guest(),
+            scenario("b"),
+            scenario("c"),
+        ];
+        let names: Vec<Vec<&str>> = rounds(&chosen)
+            .iter()
+            .map(|round| round.iter().map(|s| s.name).collect())
+            .collect();
+        assert_eq!(names, [vec!["a", "b"], vec!["c"], vec!["own"]]);
+    }
+}

@@ -22,7 +22,9 @@ pub fn command(program: &str) -> Command {
 /// Runs it with its output passed on; anything but success is an error.
 pub fn run(command: &mut Command) -> Result<()> {
     let text = told(command);
-    let status = command.status().with_context(|| format!("starting {text}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("starting {text}"))?;
     ensure!(status.success(), "{text}: {status}");
     Ok(())
 }
@@ -30,9 +32,16 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Runs it and gives its stdout; the error carries stderr.
 pub fn output(command: &mut Command) -> Result<String> {
     let text = told(command);
-    let output = command.output().with_context(|| format!("starting {text}"))?;
+    let output = command
+        .output()
+        .with_context(|| format!("starting {text}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{text}: {}: {}", output.status, stderr.trim());
+    ensure!(
+        output.status.success(),
+        "{text}: {}: {}",
+        output.status,
+        stderr.trim()
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -40,7 +49,10 @@ pub fn output(command: &mut Command) -> Result<String> {
 #[must_use]
 pub fn told(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+    words
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A path as text for a command line or script.

@@ -1,3 +1,112 @@
-//! x
-pub struct Scenario { pub name: &'static str, pub about: &'static str }
-pub static ALL: &[Scenario] = &[];
+//! The table of scenarios: one file per theme, each with its own `SCENARIOS`.
+//! A scenario's name is its claim. Nothing here starts QEMU or knows the host.
+
+mod guest;
+mod writer;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::guest::Lab;
+use crate::size::Size;
+
+/// Long enough for a scenario of a few LVM commands in an emulated guest, short
+/// enough that a hang is found while somebody still watches.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Two disks of this size hold every ordinary scenario; they are sparse.
+const DISKS: &[Size] = &[Size::gib(2), Size::gib(2)];
+/// The kernel, the overlay with cowherd in it, and room for LVM and Prometheus.
+const MEMORY: Size = Size::gib(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    /// In a guest with others, one after the other.
+    Shared,
+    /// Alone: it may leave what cannot be cleaned up, or needs an odd guest.
+    Own,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub boot: Boot,
+    pub disks: &'static [Size],
+    pub memory: Size,
+    pub deadline: Duration,
+    pub run: fn(&mut Lab) -> Result<()>,
+}
+
+impl Scenario {
+    /// A shared scenario with two disks and the usual deadline.
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        about: &'static str,
+        run: fn(&mut Lab) -> Result<()>,
+    ) -> Self {
+        Self {
+            name,
+            about,
+            boot: Boot::Shared,
+            disks: DISKS,
+            memory: MEMORY,
+            deadline: DEADLINE,
+            run,
+        }
+    }
+
+    #[must_use]
+    pub const fn own_guest(self) -> Self {
+        Self {
+            boot: Boot::Own,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub const fn disks(self, disks: &'static [Size]) -> Self {
+        Self { disks, ..self }
+    }
+
+    #[must_use]
+    pub const fn memory(self, memory: Size) -> Self {
+        Self { memory, ..self }
+    }
+
+    #[must_use]
+    pub const fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+}
+
+/// Every scenario, in the order they run.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    [guest::SCENARIOS, writer::SCENARIOS].concat()
+}
+
+#[must_use]
+pub fn find(name: &str) -> Option<Scenario> {
+    all().into_iter().find(|s| s.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_claims() {
+        let mut names: Vec<_> = all().iter().map(|s| s.name).collect();
+        for name in &names {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            assert!(name.chars().all(plain), "{name}");
+            assert!(name.matches('_').count() >= 2, "{name} is no sentence");
+        }
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
