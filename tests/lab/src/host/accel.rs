@@ -62,7 +62,7 @@ fn probe(kernel: &Kernel, initramfs: &Path) -> Result<()> {
     let run_dir = RunDir::new()?;
     let machine = Machine {
         accel: Accel::Kvm,
-        kernel: &kernel.image(),
+        kernel: &kernel.image,
         initramfs,
         append: "lab_probe=1",
         memory_mib: PROBE_MEMORY_MIB,

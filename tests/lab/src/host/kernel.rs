@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{tool, workspace};
+use super::{tool, vmlinux, workspace};
 
 /// The packages that depend on the newest kernel: Debian's, then Ubuntu's.
 const META_PACKAGES: [&str; 2] = ["linux-image-amd64", "linux-image-generic"];
@@ -14,6 +14,8 @@ const META_PACKAGES: [&str; 2] = ["linux-image-amd64", "linux-image-generic"];
 #[derive(Debug, Clone)]
 pub struct Kernel {
     pub version: String,
+    /// What QEMU boots.
+    pub image: PathBuf,
     root: PathBuf,
 }
 
@@ -25,19 +27,13 @@ impl Kernel {
             unpack_into(&cache)?;
         }
         let version = only_entry(&cache.join("lib/modules"))?;
-        let kernel = Self {
+        let packed = cache.join("boot").join(format!("vmlinuz-{version}"));
+        ensure!(packed.exists(), "no {}", packed.display());
+        Ok(Self {
+            image: bare_or(packed),
             version,
             root: cache,
-        };
-        ensure!(kernel.image().exists(), "no {}", kernel.image().display());
-        Ok(kernel)
-    }
-
-    #[must_use]
-    pub fn image(&self) -> PathBuf {
-        self.root
-            .join("boot")
-            .join(format!("vmlinuz-{}", self.version))
+        })
     }
 
     /// The folder that stands in for the guest's `/lib/modules`.
@@ -55,6 +51,18 @@ impl Kernel {
         let output = query.output().context("starting modprobe")?;
         Ok(insmod_files(&String::from_utf8_lossy(&output.stdout)))
     }
+}
+
+/// The kernel without its unpacker, made once; the packed one serves as well.
+fn bare_or(packed: PathBuf) -> PathBuf {
+    let bare = packed.with_file_name("vmlinux");
+    if !bare.exists()
+        && let Err(error) = vmlinux::extract(&packed, &bare)
+    {
+        println!("lab: guests unpack their kernel themselves: {error:#}");
+        return packed;
+    }
+    bare
 }
 
 fn insmod_files(listing: &str) -> Vec<PathBuf> {

@@ -113,7 +113,7 @@ impl Guest {
         let disks = run_dir.make_disks(boot.disks)?;
         let machine = Machine {
             accel: host.accel,
-            kernel: &host.kernel.image(),
+            kernel: &host.kernel.image,
             initramfs: &host.initramfs,
             append: "",
             memory_mib: boot.memory.as_mib(),

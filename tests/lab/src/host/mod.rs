@@ -13,6 +13,7 @@ pub mod qemu;
 pub mod rounds;
 pub mod run_dir;
 pub mod tool;
+pub mod vmlinux;
 pub mod workspace;
 
 use anyhow::Result;
