@@ -77,19 +77,18 @@ fn resume_all() -> Result<()> {
     Ok(())
 }
 
+/// Reloads each pool that is out of space so that it fails what it queued. In a
+/// thin-pool table the features' count follows the low water mark.
 fn fail_queued_writes() -> Result<()> {
-    let script = "dmsetup ls --target thin-pool | grep -q . || exit 0
-        for pool in $(dmsetup status --noflush --target thin-pool | sed -n 's/^\\(.*\\): .*out_of_data_space.*/\\1/p'); do
-            table=$(dmsetup table $pool)
-            set -- $table
-            count=$(( $7 + 1 ))
-            first=\"$1 $2 $3 $4 $5 $6\"
-            shift 7
+    let output = sh("full='s/^\\(.*\\): .* out_of_data_space .*/\\1/p'
+        for pool in $(dmsetup status --noflush --target thin-pool | sed -n \"$full\"); do
+            set -- $(dmsetup table $pool)
+            table=\"$1 $2 $3 $4 $5 $6 $7 $(($8 + 1)) error_if_no_space\"
+            shift 8
             dmsetup suspend --noflush --nolockfs $pool
-            dmsetup load $pool --table \"$first $count error_if_no_space $*\"
-            dmsetup resume $pool
-        done";
-    let output = sh(script)?;
+            dmsetup load $pool --table \"$table $*\"
+            dmsetup resume $pool || exit
+        done")?;
     ensure!(output.success(), "failing queued writes: {output}");
     Ok(())
 }

@@ -194,18 +194,13 @@ impl Drop for Cowherd {
 
 /// The last lines of every log of this scenario, for its failure report.
 #[must_use]
-pub fn log_tails() -> String {
-    let Ok(entries) = fs::read_dir(SCRATCH) else {
-        return String::new();
-    };
-    let paths = entries.flatten().map(|e| e.path());
+pub fn log_tails() -> Vec<String> {
+    let entries = fs::read_dir(SCRATCH).into_iter().flatten().flatten();
+    let paths = entries.map(|e| e.path());
     let logs = paths.filter(|p| p.to_string_lossy().ends_with(".cowherd.log"));
-    let told = logs
-        .filter_map(|p| fs::read_to_string(p).ok())
-        .map(|log| tail(&log));
-    told.fold(String::new(), |all, log| {
-        all + "cowherd's log ends:\n" + &log + "\n"
-    })
+    logs.filter_map(|p| fs::read_to_string(p).ok())
+        .map(|log| format!("cowherd's log ends:\n{}", tail(&log)))
+        .collect()
 }
 
 fn tail(text: &str) -> String {

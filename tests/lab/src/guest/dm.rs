@@ -143,7 +143,8 @@ impl KernelLog {
     /// Marks the present end of the log.
     pub fn mark(purpose: &str) -> Result<Self> {
         let mark = format!("lab: {purpose} in {}", super::sh::scratch_file("mark"));
-        std::fs::write("/dev/kmsg", &mark).context("marking the kernel's log")?;
+        // Without its line end the kernel would hold the line back for more.
+        std::fs::write("/dev/kmsg", format!("{mark}\n")).context("marking the kernel's log")?;
         Ok(Self { mark })
     }
 

@@ -2,11 +2,10 @@
 //! that hangs or crashes costs only itself; writes the verdicts and, for each
 //! failure, a report.
 
-use std::any::Any;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -91,9 +90,16 @@ fn announce(verdict: &Verdict) -> Result<()> {
 fn failure_report(error: &Error, kernel: &KernelLog) -> String {
     let kernel = kernel.since().unwrap_or_else(|error| format!("{error:#}"));
     let lines: Vec<&str> = kernel.lines().collect();
-    let kernel = lines[lines.len().saturating_sub(KERNEL_LINES)..].join("\n");
-    let logs = cowherd::log_tails();
-    format!("{error:#}\n{logs}the kernel's log ends:\n{kernel}\n")
+    let mut report = vec![format!("{error:#}")];
+    report.extend(cowherd::log_tails());
+    if !lines.is_empty() {
+        let from = lines.len().saturating_sub(KERNEL_LINES);
+        report.push(format!(
+            "the kernel's log ends:\n{}",
+            lines[from..].join("\n")
+        ));
+    }
+    report.join("\n") + "\n"
 }
 
 /// The scenario in its own process and process group.
@@ -141,8 +147,11 @@ pub(super) fn scenario(name: &str, disks: &[&str]) -> Result<u8> {
         name: name.to_owned(),
         disks: disks.iter().map(ToString::to_string).collect(),
     };
-    let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(&mut lab)));
-    let outcome = outcome.unwrap_or_else(|panic| Err(anyhow!("panicked: {}", panic_text(&*panic))));
+    // A panic is an error like others; its process then ends by itself.
+    panic::set_hook(Box::new(|panic| {
+        fs::write(error_file(), panic.to_string()).ok();
+    }));
+    let outcome = (scenario.run)(&mut lab);
     let Err(error) = outcome else {
         return Ok(0);
     };
@@ -152,12 +161,6 @@ pub(super) fn scenario(name: &str, disks: &[&str]) -> Result<u8> {
 
 fn error_file() -> String {
     format!("{SCRATCH}/error")
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("without a text")
 }
 
 #[cfg(test)]

@@ -1,0 +1,275 @@
+//! Processes that die: the guard in the middle of an extension, the front at any time, lvextend by
+//! somebody's hand. And what keeps cowherd from starting at all.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Scenario;
+use crate::guest::cowherd::{BINARY, Cowherd};
+use crate::guest::dm::{dm_status, dm_suspended};
+use crate::guest::http::http_get;
+use crate::guest::lvm::{Vg, lv_size};
+use crate::guest::sh::{Output, run, sh, signal, try_sh};
+use crate::guest::writer::{Rate, Writer};
+use crate::guest::{DEADLINE, Lab};
+use crate::size::Size;
+use crate::wait::{wait_for, wait_until};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "a_guard_killed_before_lvm_commits_leaves_nothing_suspended",
+        "guard and lvextend die with devices suspended; the next guard mends and extends",
+        |lab| killed_guard(lab, Point::Uncommitted),
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "a_guard_killed_after_lvm_commits_leaves_nothing_suspended",
+        "the same with LVM's metadata already written",
+        |lab| killed_guard(lab, Point::Committed),
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "an_lvextend_killed_by_others_is_mended_at_once",
+        "the guard lives, its lvextend is killed with devices suspended, and writers go on",
+        killed_lvextend,
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "a_killed_front_comes_back_and_the_guard_goes_on",
+        "the front is killed again and again while a snapshot is saved",
+        killed_front,
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "a_front_whose_guard_was_killed_answers_until_the_next_one",
+        "an orphaned front shows its last view, and gives way to the next guard's front",
+        orphaned_front,
+    ),
+    Scenario::new(
+        "what_keeps_it_from_starting_is_one_clear_error",
+        "no device-mapper, no permission, an address in use, a second guard",
+        refusals,
+    ),
+];
+
+/// Where lvextend is stopped.
+#[derive(Debug, Clone, Copy)]
+enum Point {
+    /// Devices suspended, LVM's metadata as before.
+    Uncommitted,
+    /// Devices suspended, LVM's metadata written.
+    Committed,
+}
+
+const REAL_LVM: &str = "/run/lab-lvm/lvm";
+const MENDED: Duration = Duration::from_secs(40);
+
+/// A pool about to be past its threshold, with a writer's device.
+fn pool_under_guard(lab: &Lab) -> Result<(Vg, String)> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    vg.pool("pool", Size::mib(64), Size::mib(4), "")?;
+    let thin = vg.thin("pool", "thin", Size::mib(256))?;
+    Ok((vg, thin))
+}
+
+fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
+    let (vg, thin) = pool_under_guard(lab)?;
+    let wrapper = Wrapper::install(point, "STOP")?;
+    let mut first = Cowherd::ready(None, &[])?;
+    Writer::start(&thin, Rate::Unlimited, Size::mib(56))?.wait(DEADLINE)?.complete()?;
+    wait_until("lvextend stands still with devices suspended", DEADLINE, || {
+        wrapper.has_hit() && dm_suspended().is_ok_and(|list| !list.is_empty())
+    })?;
+    first.kill("KILL")?;
+    first.wait_ended(DEADLINE)?;
+    wrapper.kill_lvm()?;
+    wrapper.remove()?;
+    ensure!(!dm_suspended()?.is_empty(), "the kill left nothing suspended");
+
+    let second = Cowherd::start(None, &[])?;
+
+    second.wait_log("mended devices", MENDED)?;
+    finish(vg, &thin, second)
+}
+
+fn killed_lvextend(lab: &mut Lab) -> Result<()> {
+    let (vg, thin) = pool_under_guard(lab)?;
+    let wrapper = Wrapper::install(Point::Uncommitted, "STOP")?;
+    let cowherd = Cowherd::ready(None, &[])?;
+    Writer::start(&thin, Rate::Unlimited, Size::mib(56))?.wait(DEADLINE)?.complete()?;
+    wait_until("lvextend stands still with devices suspended", DEADLINE, || {
+        wrapper.has_hit() && dm_suspended().is_ok_and(|list| !list.is_empty())
+    })?;
+    let pages = http_get("/metrics")?;
+    ensure!(pages.status == 200, "no metrics while lvextend hangs");
+    wrapper.kill_lvm()?;
+    wrapper.remove()?;
+    finish(vg, &thin, cowherd)
+}
+
+/// Nothing is suspended, writing goes on, and LVM and the kernel agree about the size.
+fn finish(vg: Vg, thin: &str, cowherd: Cowherd) -> Result<()> {
+    wait_until("nothing is suspended", MENDED, || {
+        dm_suspended().is_ok_and(|list| list.is_empty())
+    })?;
+    let writer = Writer::start_from(thin, Size::mib(56), Rate::MibPerSec(20), Size::mib(60))?;
+    writer.wait(DEADLINE)?.complete()?;
+    let kernel = || -> Result<u64> {
+        Ok(sh("blockdev --getsize64 /dev/mapper/vg0-pool-tpool")?.trim().parse()?)
+    };
+    wait_until("LVM and the kernel agree", DEADLINE, || {
+        let sizes = (lv_size("vg0/pool").ok(), kernel().ok());
+        sizes.0 == sizes.1 && sizes.0 > Some(Size::mib(64).as_bytes())
+    })?;
+    sh("vgck vg0")?;
+    let log = cowherd.stop()?;
+    ensure!(!log.contains("could not mend"), "{log}");
+    vg.remove()
+}
+
+/// Stands in lvm's place and sends a signal to a real lvextend at one of its device-mapper calls.
+struct Wrapper;
+
+impl Wrapper {
+    fn install(point: Point, signal: &str) -> Result<Self> {
+        let at = call_number(point)?;
+        sh(&format!(
+            "mkdir -p /run/lab-lvm && cp /usr/sbin/lvm {REAL_LVM} && rm -f /run/lab-lvm/hit && \
+             cat > /run/lab-lvm/wrapper <<'EOF'\n\
+             #!/bin/sh\n\
+             [ \"$1\" = lvextend ] || exec {REAL_LVM} \"$@\"\n\
+             echo > /run/lab-lvm/hit\n\
+             exec strace -o /dev/null -e trace=ioctl -e inject=ioctl:signal=SIG{signal}:when={at} {REAL_LVM} \"$@\"\n\
+             EOF\n\
+             chmod +x /run/lab-lvm/wrapper && cp /run/lab-lvm/wrapper /usr/sbin/lvm"
+        ))?;
+        Ok(Self)
+    }
+
+    fn has_hit(&self) -> bool {
+        std::path::Path::new("/run/lab-lvm/hit").exists()
+    }
+
+    fn kill_lvm(&self) -> Result<()> {
+        sh("pkill -KILL -x strace; pkill -KILL -f '^/run/lab-lvm/lvm lvextend'; true")?;
+        wait_until("the killed lvextend is gone", DEADLINE, || {
+            try_sh("pgrep -f '^/run/lab-lvm/lvm lvextend'").is_ok_and(|found| found.stdout.is_empty())
+        })
+    }
+
+    fn remove(self) -> Result<()> {
+        sh(&format!("cp {REAL_LVM} /usr/sbin/lvm")).map(drop)
+    }
+}
+
+/// Watches a real extension of the same pool and counts to the call at which to stop the next one.
+fn call_number(point: Point) -> Result<usize> {
+    sh("strace -o /run/lab-trace -e trace=ioctl lvextend -An --noudevsync -L 68m vg0/pool \
+        --config 'backup{archive=0 backup=0} activation{monitoring=0}'")?;
+    let trace = std::fs::read_to_string("/run/lab-trace").context("reading the trace")?;
+    let calls: Vec<&str> = trace.lines().filter(|line| line.starts_with("ioctl(")).collect();
+    let is_suspend = |call: &&str| call.contains("DM_DEV_SUSPEND") && call.contains("DM_SUSPEND_FLAG");
+    let suspends = calls.iter().filter(|call| is_suspend(call)).count();
+    ensure!(suspends > 0, "no suspend among {} calls:\n{trace}", calls.len());
+    let last_suspend = calls.iter().rposition(|call| is_suspend(call)).context("counted above")?;
+    let at = match point {
+        Point::Uncommitted => last_suspend,
+        Point::Committed => {
+            let resumes = |call: &&str| call.contains("DM_DEV_SUSPEND") && !is_suspend(call);
+            let after = calls[last_suspend + 1..].iter().position(resumes);
+            // The call before the first resume after the last suspend: LVM has committed by then.
+            last_suspend + after.context("no resume after the last suspend")?
+        }
+    };
+    println!("stopping at call {} of {}: {}", at + 1, calls.len(), calls[at]);
+    Ok(at + 1)
+}
+
+fn killed_front(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let origin = vg.thick("origin", Size::mib(512))?;
+    vg.cow_snapshot("origin", "snap", Size::mib(64))?;
+    let mut cowherd = Cowherd::ready(None, &[])?;
+    let guard = cowherd.pid();
+    let mut writer = Writer::start(&origin, Rate::MibPerSec(10), Size::mib(200))?;
+    let mut fronts = vec![cowherd.front_pid()?];
+    while !writer.has_ended()? {
+        let front = *fronts.last().context("there is a first one")?;
+        signal(front, "KILL")?;
+        let next = wait_for("another front", DEADLINE, || {
+            cowherd.front_pid().ok().filter(|pid| *pid != front)
+        })?;
+        fronts.push(next);
+        wait_until("it serves", DEADLINE, || http_get("/metrics").is_ok_and(|r| r.status == 200))?;
+    }
+    writer.wait(DEADLINE)?.complete()?;
+    println!("{} fronts", fronts.len());
+    ensure!(fronts.len() > 2, "the front was killed {} times only", fronts.len() - 1);
+    ensure!(cowherd.is_running()? && cowherd.pid() == guard);
+    ensure!(!dm_status("vg0-snap")?.contains("Invalid"), "the snapshot is lost");
+    cowherd.wait_metrics("the new front knows of the extension", DEADLINE, |m| {
+        m.sum("cowherd_extends_total", &[("lv", "snap")]) >= 1.0
+    })?;
+    cowherd.stop()?;
+    vg.remove()
+}
+
+fn orphaned_front(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let mut first = Cowherd::ready(None, &[])?;
+    let orphan = first.front_pid()?;
+    first.kill("KILL")?;
+    first.wait_ended(DEADLINE)?;
+    let page = http_get("/metrics")?;
+    ensure!(page.status == 200, "the orphan does not answer: {}", page.status);
+    let second = Cowherd::ready(None, &[])?;
+    wait_until("the orphan has given way", DEADLINE, || {
+        !std::path::Path::new(&format!("/proc/{orphan}")).exists()
+    })?;
+    ensure!(second.front_pid()? != orphan);
+    second.stop()?;
+    vg.remove()
+}
+
+fn refusals(_: &mut Lab) -> Result<()> {
+    let control = "/dev/mapper/control";
+    sh(&format!("mv {control} /dev/mapper/away"))?;
+    let without = run(BINARY, &["run"]);
+    sh(&format!("mv /dev/mapper/away {control}"))?;
+    refused(&without?, 1, "open /dev/mapper/control: device-mapper is not available")?;
+
+    let guard = Cowherd::ready(None, &[])?;
+    refused(&run(BINARY, &["run"])?, 1, "another cowherd guards this host")?;
+    guard.stop()?;
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:10845").context("taking the port")?;
+    refused(&run(BINARY, &["run"])?, 1, "127.0.0.1:10845")?;
+    drop(taken);
+
+    let nobody = sh_as_nobody("run")?;
+    refused(&nobody, 1, "root")?;
+    let nobody = sh_as_nobody("status")?;
+    refused(&nobody, 1, "root")?;
+
+    let bad = ["run", "--config", "/nonexistent.toml"];
+    refused(&run(BINARY, &bad)?, 2, "/nonexistent.toml")?;
+    std::fs::write("/run/lab/bad.toml", "[snapshot]\nthreshold_percent = 101\n")?;
+    let bad = ["run", "--config", "/run/lab/bad.toml"];
+    refused(&run(BINARY, &bad)?, 2, "snapshot.threshold_percent is 101, expected a whole number from 1 to 99")
+}
+
+fn sh_as_nobody(command: &str) -> Result<Output> {
+    try_sh(&format!("setpriv --reuid=65534 --regid=65534 --clear-groups {BINARY} {command}"))
+}
+
+/// One line on stderr, this exit code, and nothing left running.
+fn refused(output: &Output, code: i32, text: &str) -> Result<()> {
+    println!("{output}");
+    ensure!(output.code == Some(code), "exit code {:?}, expected {code}: {output}", output.code);
+    let told = output.stderr.lines().filter(|line| line.starts_with("cowherd: ")).count();
+    ensure!(told == 1 && output.stderr.contains(text), "expected one message with {text:?}: {output}");
+    let left = try_sh("pgrep -x cowherd")?;
+    ensure!(left.stdout.is_empty(), "still running: {}", left.stdout);
+    Ok(())
+}
