@@ -19,6 +19,7 @@ use crate::model::units::Bytes;
 
 use intent::Intents;
 use lock::GroupLocks;
+use mend::Mended;
 
 /// A lock held for longer is told as a failure, and tried again after the backoff.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
@@ -87,9 +88,7 @@ fn steps(tools: &Tools, eyes: &impl Eyes, extension: &Extension, lock_wait: &mut
     // lvextend takes the lock itself. In between only LVM can change anything, and an absolute size
     // makes that harmless: the later of two is refused.
     drop(lock);
-    let end = run(tools, eyes, extension);
-    tools.intents.remove(&extension.name.vg);
-    end
+    run(tools, eyes, extension)
 }
 
 /// Why the extension no longer fits the store, if so.

@@ -6,7 +6,7 @@ use devicemapper::{DM, DevId, DmError, DmFlags, DmName, DmOptions, DmUdevFlags};
 use crate::model::inventory::Layer;
 
 /// Lowest first: a device is resumed before those that stand on it.
-const BOTTOM_UP: [&str; 6] = ["tmeta", "tdata", "cow", "real", "tpool", ""];
+const BOTTOM_UP: [&str; 7] = ["tmeta", "tdata", "cow", "real", "tpool", "pool", ""];
 
 /// Clears and resumes every suspended device among `layers`.
 pub(super) fn clear_and_resume(layers: &[Layer]) -> Result<(), DmError> {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::model::names::Resource;
 use crate::model::policy::Timing;
 use crate::model::units::Bytes;
 
@@ -17,6 +18,17 @@ pub struct Due {
     pub plausible: Duration,
     /// The same at the rate it fills already: this one is never stretched.
     pub measured: Duration,
+}
+
+impl Due {
+    /// The sooner of each.
+    #[must_use]
+    pub fn shorter(self, other: Self) -> Self {
+        Self {
+            plausible: self.plausible.min(other.plausible),
+            measured: self.measured.min(other.measured),
+        }
+    }
 }
 
 /// The next look at one store. A store that cannot be helped is looked at seldom.
@@ -40,10 +52,19 @@ pub fn due(situation: &Situation<'_>, store: &Store<'_>) -> Due {
             .unwrap_or(timing.look_max)
             .clamp(timing.look_min, timing.look_max)
     };
-    // Metadata grows by a few bytes per chunk written: hundreds of times slower than data.
     Due {
-        plausible: half_time(timing.plausible_rate.max(rate)),
+        plausible: half_time(plausible(store, timing).max(rate)),
         measured: half_time(rate),
+    }
+}
+
+/// A chunk written costs its metadata some tens of bytes, or a few blocks where a snapshot shared it.
+const METADATA_SLOWER: u64 = 32;
+
+fn plausible(store: &Store<'_>, timing: &Timing) -> Bytes {
+    match store.target.resource {
+        Resource::Data | Resource::Cow => timing.plausible_rate,
+        Resource::Metadata => Bytes(timing.plausible_rate.0 / METADATA_SLOWER),
     }
 }
 

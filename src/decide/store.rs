@@ -5,6 +5,7 @@ use crate::model::inventory::{
 };
 use crate::model::names::{Resource, Target, VolumeName};
 use crate::model::plan::Reason;
+use crate::model::time::Moment;
 use crate::model::units::{Bytes, Extents};
 
 /// lvm2 `DM_THIN_MAX_METADATA_SIZE` is 255 * (2^14 - 64) sectors of 4 KiB blocks: 15.875 GiB. With
@@ -25,6 +26,8 @@ pub struct Store<'a> {
     pub size: Extents,
     /// The kernel's numbers, when it gave any.
     pub fill: Option<Fill>,
+    /// When it gave them.
+    pub seen_at: Option<Moment>,
     /// More than this cannot be used.
     pub useful_max: Extents,
     /// The store that can never run full at this size, when that is known.
@@ -133,6 +136,7 @@ fn data<'a>(group: &'a VolumeGroup, pool: &'a ThinPool) -> Store<'a> {
         group,
         size: pool.data,
         fill,
+        seen_at: seen_at(&pool.kernel),
         useful_max: Extents(u64::from(u32::MAX)),
         never_full: Some(pool.virtual_size),
         tells_damage: damage == Some(Reason::PoolFailed),
@@ -161,6 +165,7 @@ fn metadata<'a>(group: &'a VolumeGroup, pool: &'a ThinPool) -> Store<'a> {
         group,
         size: pool.metadata,
         fill,
+        seen_at: seen_at(&pool.kernel),
         useful_max: THIN_METADATA_MAX.extents_floor(group.extent),
         never_full: None,
         tells_damage: damage == Some(Reason::NeedsCheck),
@@ -187,6 +192,7 @@ fn cow<'a>(group: &'a VolumeGroup, snapshot: &'a CowSnapshot) -> Store<'a> {
             used: usage.allocated.bytes(),
             total: usage.total.bytes(),
         }),
+        seen_at: seen_at(&snapshot.kernel),
         useful_max: full,
         never_full: Some(full.bytes(group.extent)),
         damage: cow_damage(snapshot),
@@ -213,6 +219,13 @@ fn cow_damage(snapshot: &CowSnapshot) -> Option<Reason> {
         CowStatus::Invalid | CowStatus::Overflow => Some(Reason::Invalid),
         CowStatus::MergeFailed => Some(Reason::MergeFailed),
         CowStatus::Unknown => Some(Reason::StateUnknown),
+    }
+}
+
+const fn seen_at<T>(kernel: &Kernel<T>) -> Option<Moment> {
+    match kernel {
+        Kernel::Known { at, .. } => Some(*at),
+        Kernel::Inactive | Kernel::Unreadable { .. } | Kernel::Late { .. } => None,
     }
 }
 

@@ -309,16 +309,19 @@ pub enum Failure {
     Timeout,
     /// The kernel's answer afterwards could not be read.
     Unverified,
+    /// lvextend was killed and its devices could not be resumed.
+    Killed,
 }
 
 impl Failure {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Lock,
         Self::Spawn,
         Self::Refused,
         Self::NoEffect,
         Self::Timeout,
         Self::Unverified,
+        Self::Killed,
     ];
 
     #[must_use]
@@ -330,6 +333,7 @@ impl Failure {
             Self::NoEffect => "no_effect",
             Self::Timeout => "timeout",
             Self::Unverified => "unverified",
+            Self::Killed => "killed",
         }
     }
 }

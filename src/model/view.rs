@@ -8,7 +8,7 @@ use super::names::{Name, Resource, Target, VolumeName};
 use super::plan::Plan;
 use super::policy::Policy;
 use super::tally::Tally;
-use super::time::Now;
+use super::time::{Now, UnixSeconds};
 use super::units::Bytes;
 
 /// One immutable picture of the guard, made after a look.
@@ -16,6 +16,8 @@ use super::units::Bytes;
 pub struct View {
     /// When it was made.
     pub at: Now,
+    /// When the guard started.
+    pub started: UnixSeconds,
     pub policy: Policy,
     pub inventory: Inventory,
     /// One for each store of the inventory, in its order.

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::model::inventory::{CowStatus, Layer, PoolStatus};
 use crate::model::names::VolumeId;
+use crate::model::units::Bytes;
 
 use super::dm_status::{self, StatusError};
 
@@ -217,6 +218,23 @@ impl DeviceMapper {
             status,
             took,
         })
+    }
+
+    /// The chunk size of a thin pool, from its table.
+    ///
+    /// # Errors
+    /// When the table cannot be read or has no chunk size.
+    pub fn thin_pool_chunk(&self, found: &Found) -> Result<Bytes, DeviceMapperError> {
+        let uuid = DmUuidBuf::new(found.volume.dm_uuid(found.target.layer()))
+            .map_err(failed("name", &found.name))?;
+        let (_, targets) = self
+            .table_status(&DevId::Uuid(&uuid), DmFlags::DM_STATUS_TABLE)
+            .map_err(failed("read table of", &found.name))?;
+        let line = targets.first().map(|(_, _, _, line)| line.as_str()).unwrap_or_default();
+        let sectors = dm_status::thin_pool_chunk(line).map_err(|source| {
+            DeviceMapperError::Status { target: "thin-pool", device: found.name.clone(), source }
+        })?;
+        Ok(sectors.bytes())
     }
 
     /// Every layer of every LVM volume. Uses only ioctls that return while storage hangs.

@@ -91,6 +91,15 @@ pub fn snapshot(line: &str, merging: bool) -> Result<CowStatus, StatusError> {
     })
 }
 
+/// Reads the chunk size out of the table of a `thin-pool` target: metadata device, data device, chunk.
+///
+/// # Errors
+/// When there is no such field or it is no number.
+pub fn thin_pool_chunk(table: &str) -> Result<Sectors, StatusError> {
+    let fields = Fields(table.split_ascii_whitespace().collect());
+    fields.number(2, "chunk size in sectors").map(Sectors)
+}
+
 struct Fields<'a>(Vec<&'a str>);
 
 impl<'a> Fields<'a> {
@@ -206,6 +215,7 @@ mod tests {
         #[test]
         fn no_line_panics(line in any::<String>(), merging in any::<bool>()) {
             let _ = thin_pool(&line);
+            let _ = thin_pool_chunk(&line);
             let _ = snapshot(&line, merging);
         }
     }

@@ -90,6 +90,8 @@ pub fn report(lvm: &Path) -> Result<Reported, LvmError> {
 fn arguments() -> Vec<String> {
     let fixed = [
         "fullreport",
+        // Hidden volumes too: the spare of the pool metadata is one.
+        "--all",
         "--readonly",
         "--reportformat",
         "json",

@@ -1,0 +1,65 @@
+//! Gives `act` the eyes of `observe`: the present state of one store, and the devices of one group.
+
+use crate::act::{Eyes, Sight};
+use crate::model::inventory::{CowStatus, Layer, PoolStatus};
+use crate::model::names::{Resource, Target, Uuid};
+use crate::model::units::{Bytes, THIN_METADATA_BLOCK};
+use crate::observe::device_mapper::{DeviceMapper, DeviceStatus, Found, Watched};
+
+/// Reads the kernel through its own control node.
+#[derive(Debug)]
+pub struct KernelEyes {
+    kernel: DeviceMapper,
+}
+
+impl KernelEyes {
+    #[must_use]
+    pub const fn new(kernel: DeviceMapper) -> Self {
+        Self { kernel }
+    }
+
+    /// A thin pool's chunk size stands in its table, not in its status.
+    fn chunk(&self, found: &Found) -> Result<Bytes, String> {
+        self.kernel.thin_pool_chunk(found).map_err(|error| crate::report::log::chain(&error))
+    }
+}
+
+impl Eyes for KernelEyes {
+    fn sight(&self, target: &Target) -> Result<Sight, String> {
+        let watched = match target.resource {
+            Resource::Data | Resource::Metadata => Watched::ThinPool,
+            Resource::Cow => Watched::Snapshot,
+        };
+        let found = Found {
+            name: target.volume.lv.as_str().to_owned(),
+            volume: target.volume.clone(),
+            target: watched,
+        };
+        let look = self.kernel.look(&found).map_err(|error| crate::report::log::chain(&error))?;
+        let (total, sound) = match &look.status {
+            DeviceStatus::Pool(PoolStatus::Working(usage)) => {
+                let total = if target.resource == Resource::Metadata {
+                    THIN_METADATA_BLOCK.saturating_mul(usage.metadata_total_blocks)
+                } else {
+                    Bytes(usage.data_total_blocks).saturating_mul(self.chunk(&found)?.0)
+                };
+                (total, !usage.needs_check)
+            }
+            DeviceStatus::Cow(CowStatus::Valid(usage)) => (usage.total.bytes(), true),
+            DeviceStatus::Pool(PoolStatus::Failed)
+            | DeviceStatus::Cow(
+                CowStatus::Merging(_)
+                | CowStatus::Invalid
+                | CowStatus::MergeFailed
+                | CowStatus::Overflow
+                | CowStatus::Unknown,
+            ) => (Bytes::ZERO, false),
+        };
+        Ok(Sight { total, suspended: look.suspended, sound })
+    }
+
+    fn layers(&self, group: &Uuid) -> Result<Vec<Layer>, String> {
+        let all = self.kernel.layers().map_err(|error| crate::report::log::chain(&error))?;
+        Ok(all.into_iter().filter(|layer| layer.volume.vg == *group).collect())
+    }
+}

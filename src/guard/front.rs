@@ -1,0 +1,293 @@
+//! Starts the front, hands it what is published, and starts it again when it dies.
+//!
+//! Nothing here makes the loop wait: a published view goes into a slot that the next one replaces, and a
+//! thread of its own writes it to the front.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::{error, info, warn};
+
+use crate::link::{self, FromFront, FromGuard};
+use crate::model::view::View;
+use crate::report::log::chain;
+
+use super::workers;
+
+/// The front binds for up to three seconds; after this it does not start.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// A front that does not read for as long is stuck and is replaced.
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// A front that dies at once is not started in a tight loop.
+const RESTART_FIRST: Duration = Duration::from_millis(100);
+const RESTART_MAX: Duration = Duration::from_secs(10);
+/// A front that lived this long starts again without delay.
+const LIVED_WELL: Duration = Duration::from_secs(30);
+/// At a stop the front gets this long to end by itself.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+const STACK: usize = 256 << 10;
+
+#[derive(Debug, thiserror::Error)]
+pub enum FrontFailure {
+    #[error("start the front")]
+    Spawn { source: io::Error },
+    #[error("start the front as {user:?}: no such user in /etc/passwd")]
+    User { user: String },
+    #[error("{message}")]
+    Refused { message: String },
+    #[error("start the front: no answer within {} s", START_LIMIT.as_secs())]
+    Silent,
+}
+
+/// What the front is started with.
+#[derive(Debug, Clone)]
+pub(super) struct FrontSettings {
+    pub(super) listen_addresses: Vec<SocketAddr>,
+    pub(super) telemetry_path: String,
+    pub(super) user: String,
+    pub(super) log_level: String,
+    pub(super) lock_file: PathBuf,
+}
+
+/// The running front.
+pub(super) struct Front {
+    addresses: Vec<String>,
+    slot: Arc<Slot>,
+}
+
+/// The latest view, and whether the end has come.
+#[derive(Default)]
+struct Slot {
+    state: Mutex<State>,
+    changed: Condvar,
+    stopping: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    view: Option<Arc<View>>,
+    /// Counts views, so that a writer knows whether it has sent this one.
+    number: u64,
+    /// The process to end at a stop.
+    pid: Option<u32>,
+}
+
+impl Front {
+    /// Starts the front and waits until it listens.
+    pub(super) fn start(settings: FrontSettings) -> Result<Self, FrontFailure> {
+        let slot = Arc::new(Slot::default());
+        let identity = if rustix::process::geteuid().is_root() {
+            Some(user(&settings.user)?)
+        } else {
+            None
+        };
+        let (first, answer) = sync_channel(1);
+        let supervised = Arc::clone(&slot);
+        workers::spawn("front", STACK, move || supervise(&settings, identity, &supervised, first))
+            .map_err(|source| FrontFailure::Spawn { source })?;
+        let addresses = answer.recv_timeout(START_LIMIT).map_err(|_| FrontFailure::Silent)??;
+        Ok(Self { addresses, slot })
+    }
+
+    pub(super) fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// Replaces whatever the front has not been told yet.
+    pub(super) fn publish(&self, view: View) {
+        let mut state = self.slot.lock();
+        state.view = Some(Arc::new(view));
+        state.number += 1;
+        self.slot.changed.notify_all();
+    }
+
+    /// Ends the front, by force if it must be.
+    pub(super) fn stop(&self) {
+        self.slot.stopping.store(true, Ordering::Release);
+        let mut state = self.slot.lock();
+        self.slot.changed.notify_all();
+        let deadline = Instant::now() + STOP_LIMIT;
+        while state.pid.is_some() && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let waited = self.slot.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if let Some(pid) = state.pid.and_then(|pid| i32::try_from(pid).ok())
+            && let Some(pid) = rustix::process::Pid::from_raw(pid)
+        {
+            // It holds nothing that a kill could harm.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked left plain values behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a view after number `sent`, or for the end.
+    fn next(&self, sent: u64) -> Option<(Arc<View>, u64)> {
+        let mut state = self.lock();
+        loop {
+            if self.stopping.load(Ordering::Acquire) {
+                return None;
+            }
+            if let Some(view) = state.view.as_ref().filter(|_| state.number > sent) {
+                return Some((Arc::clone(view), state.number));
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+type Started = Result<Vec<String>, FrontFailure>;
+
+fn supervise(
+    settings: &FrontSettings,
+    identity: Option<(u32, u32)>,
+    slot: &Arc<Slot>,
+    first: SyncSender<Started>,
+) {
+    let mut first = Some(first);
+    let mut listened = false;
+    let mut pause = RESTART_FIRST;
+    loop {
+        let born = Instant::now();
+        match spawn(settings, identity) {
+            Ok((child, socket)) => listened |= serve(child, &socket, slot, &mut first),
+            Err(source) => refuse(&mut first, FrontFailure::Spawn { source }),
+        }
+        if slot.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        // A front that never listened is the start's failure, and nobody restarts it.
+        if !listened {
+            let message = "the front ended before it listened".to_owned();
+            refuse(&mut first, FrontFailure::Refused { message });
+            return;
+        }
+        pause = if born.elapsed() > LIVED_WELL { RESTART_FIRST } else { pause };
+        warn!("the front ended and is started again");
+        thread::sleep(pause);
+        pause = (pause * 2).min(RESTART_MAX);
+    }
+}
+
+fn refuse(first: &mut Option<SyncSender<Started>>, failure: FrontFailure) {
+    match first.take() {
+        Some(first) => {
+            let _ = first.send(Err(failure));
+        }
+        None if matches!(failure, FrontFailure::Refused { .. }) => {}
+        None => error!(error = chain(&failure), "cannot start the front"),
+    }
+}
+
+fn spawn(settings: &FrontSettings, identity: Option<(u32, u32)>) -> io::Result<(Child, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_write_timeout(Some(WRITE_LIMIT))?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("cowherd").arg("front");
+    for address in &settings.listen_addresses {
+        command.arg("--listen-address").arg(address.to_string());
+    }
+    command
+        .arg("--telemetry-path")
+        .arg(&settings.telemetry_path)
+        .arg("--lock-file")
+        .arg(&settings.lock_file)
+        .arg("--log-level")
+        .arg(&settings.log_level)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .current_dir("/")
+        .process_group(0);
+    if let Some((uid, gid)) = identity {
+        command.uid(uid).gid(gid);
+    }
+    Ok((command.spawn()?, ours))
+}
+
+/// Serves one front until it ends; tells whether it ever listened.
+fn serve(
+    mut child: Child,
+    socket: &UnixStream,
+    slot: &Arc<Slot>,
+    first: &mut Option<SyncSender<Started>>,
+) -> bool {
+    let mut listened = false;
+    slot.lock().pid = Some(child.id());
+    let gone = Arc::new(AtomicBool::new(false));
+    if let Err(error) = start_sender(socket, slot, &gone) {
+        error!(error = chain(&error), "cannot start a thread to publish");
+    }
+    let mut reader = io::BufReader::new(socket);
+    loop {
+        match link::receive::<FromFront>(&mut reader) {
+            Ok(Some(FromFront::Listening { addresses })) => {
+                listened = true;
+                if let Some(first) = first.take() {
+                    let _ = first.send(Ok(addresses));
+                } else {
+                    info!("the front listens again");
+                }
+            }
+            Ok(Some(FromFront::Failed { message })) => {
+                refuse(first, FrontFailure::Refused { message });
+            }
+            Ok(None) | Err(_) => break,
+        }
+    }
+    // The link is closed, so it ends by itself or is of no use.
+    let _ = child.kill();
+    let _ = child.wait();
+    gone.store(true, Ordering::Release);
+    let mut state = slot.lock();
+    state.pid = None;
+    slot.changed.notify_all();
+    listened
+}
+
+/// Writes each published view to the front, on a thread of its own.
+fn start_sender(socket: &UnixStream, slot: &Arc<Slot>, gone: &Arc<AtomicBool>) -> io::Result<()> {
+    let (mut socket, slot, gone) = (socket.try_clone()?, Arc::clone(slot), Arc::clone(gone));
+    workers::spawn("publish", STACK, move || {
+        let mut sent = 0;
+        while let Some((view, number)) = slot.next(sent) {
+            if gone.load(Ordering::Acquire) {
+                return;
+            }
+            if link::send(&mut socket, &FromGuard::View(Box::new((*view).clone()))).is_err() {
+                // It does not read. Closing the link ends it.
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+                return;
+            }
+            sent = number;
+        }
+        let _ = link::send(&mut socket, &FromGuard::Stop);
+    })
+}
+
+/// User and group id of a name, read from the file: no name service may be asked here.
+fn user(name: &str) -> Result<(u32, u32), FrontFailure> {
+    let unknown = || FrontFailure::User { user: name.to_owned() };
+    let passwd = std::fs::read_to_string("/etc/passwd").map_err(|_| unknown())?;
+    let found = passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [found, _, uid, gid, ..] = fields.as_slice() else { return None };
+        (*found == name).then_some((uid.parse().ok()?, gid.parse().ok()?))
+    });
+    found.ok_or_else(unknown)
+}

@@ -1,0 +1,56 @@
+//! One look without a guard: for the commands that show what is and what would be done.
+
+use crate::model::policy::Policy;
+use crate::model::tally::Wake;
+use crate::model::view::{Build, View};
+use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
+use crate::observe::lvm::{self, LvmError};
+use crate::report::log::chain;
+
+use super::clock;
+use super::engine::{Engine, Input};
+use super::watch::Lane;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OnceError {
+    #[error(transparent)]
+    DeviceMapper(#[from] DeviceMapperError),
+    #[error(transparent)]
+    Lvm(#[from] LvmError),
+}
+
+/// Sees everything once and decides about it. Nothing is carried out, and without a history nothing
+/// is known of fill rates.
+///
+/// # Errors
+/// When the kernel or LVM cannot be read.
+pub fn look_once(policy: Policy, build: Build) -> Result<View, OnceError> {
+    let kernel = DeviceMapper::open()?;
+    let found: Vec<Found> = kernel
+        .list()?
+        .iter()
+        .filter_map(|listed| kernel.describe(&listed.name).ok().flatten())
+        .collect();
+    let reported = lvm::report(&lvm::program()?)?;
+    let looks = found
+        .iter()
+        .map(|found| (found.clone(), kernel.look(found).map_err(|error| chain(&error))))
+        .collect();
+    let mut engine = Engine::new(policy, build, clock::now());
+    let listed = Input::Listed { found, changed: true, events: Vec::new(), wake: Wake::Manual };
+    // The report comes last: before it there is no volume to decide about.
+    let inputs = [
+        listed,
+        Input::Looked { lane: Lane::Once, looks },
+        Input::Reported {
+            result: Ok(reported.inventory),
+            faults: reported.faults,
+            took: reported.took,
+        },
+    ];
+    for input in inputs {
+        // Orders are for a shell that carries them out.
+        drop(engine.handle(input, clock::now()));
+    }
+    Ok(engine.view(clock::now()))
+}

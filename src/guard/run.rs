@@ -1,0 +1,271 @@
+//! The loop: waits for the next input or the next due time, and carries out what the engine orders.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::{error, info, warn};
+
+use crate::act::Tools;
+use crate::act::intent::Intents;
+use crate::act::lock::GroupLocks;
+use crate::model::policy::Policy;
+use crate::model::view::Build;
+use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError};
+use crate::observe::lvm::{self, LvmError};
+use crate::report::log::{Log, chain};
+
+use super::clock;
+use super::engine::{Engine, Input, Level, Note, Order};
+use super::front::{Front, FrontFailure, FrontSettings};
+use super::workers::{self, Errand, Inputs, Lanes};
+
+/// Threads wait when the loop lags behind by as many inputs.
+const INPUTS_MAX: usize = 256;
+/// Held by the living guard, watched by an orphaned front.
+const LOCK_FILE: &str = "guard.lock";
+/// A stop waits this long for an lvextend of ours: killing it would leave devices suspended.
+const STOP_LIMIT: Duration = Duration::from_secs(80);
+/// A tick at least this often, so that a missed due time cannot become a stall.
+const TICK_MAX: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    #[error("make {}: run as root", path.display())]
+    Runtime { path: PathBuf, source: io::Error },
+    #[error("lock {}: another cowherd guards this host", path.display())]
+    Running { path: PathBuf },
+    #[error(transparent)]
+    DeviceMapper(#[from] DeviceMapperError),
+    #[error(transparent)]
+    Lvm(#[from] LvmError),
+    #[error(transparent)]
+    Front(#[from] FrontFailure),
+    #[error("start a thread")]
+    Thread { source: io::Error },
+    #[error("watch for signals")]
+    Signals { source: io::Error },
+}
+
+/// What `run` needs to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub policy: Policy,
+    pub listen_addresses: Vec<SocketAddr>,
+    pub telemetry_path: String,
+    pub front_user: String,
+    pub log_level: String,
+    /// For locks and intents: on tmpfs.
+    pub runtime: PathBuf,
+    pub build: Build,
+}
+
+/// Guards until told to stop.
+///
+/// # Errors
+/// When something is missing that guarding needs; then nothing has been started.
+pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
+    make_runtime(&options.runtime)?;
+    let lock_path = options.runtime.join(LOCK_FILE);
+    let lock = take_lock(&lock_path)?;
+    DeviceMapper::open()?;
+    let lvm = lvm::program()?;
+    let tools = Tools {
+        lvm: lvm.clone(),
+        locks: GroupLocks::default(),
+        intents: Intents::in_directory(&options.runtime),
+    };
+    let front = Front::start(FrontSettings {
+        listen_addresses: options.listen_addresses,
+        telemetry_path: options.telemetry_path,
+        user: options.front_user,
+        log_level: options.log_level,
+        lock_file: lock_path,
+    })?;
+    info!(
+        version = options.build.version,
+        listening = front.addresses().join(" "),
+        dry_run = options.policy.dry_run,
+        "guarding"
+    );
+    let (inputs, queue) = sync_channel(INPUTS_MAX);
+    let stop = watch_signals(inputs.clone())?;
+    let mut shell = Shell {
+        engine: Engine::new(options.policy, options.build, clock::now()),
+        lanes: Lanes::new(inputs.clone()),
+        reporter: workers::run_errands(lvm, inputs.clone()).map_err(thread_error)?,
+        front,
+        tools,
+        inputs: inputs.clone(),
+    };
+    shell.mend_left_over();
+    workers::follow_events(inputs).map_err(thread_error)?;
+    shell.run(&queue, &stop, log);
+    drop(lock);
+    Ok(())
+}
+
+fn make_runtime(path: &Path) -> Result<(), GuardError> {
+    fs::create_dir_all(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+        .map_err(|source| GuardError::Runtime { path: path.into(), source })
+}
+
+fn take_lock(path: &Path) -> Result<File, GuardError> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o644)
+        .open(path)
+        .map_err(|source| GuardError::Runtime { path: path.into(), source })?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => Err(GuardError::Running { path: path.into() }),
+    }
+}
+
+/// A stop signal sets the flag and wakes the loop.
+fn watch_signals(inputs: Inputs) -> Result<Arc<AtomicBool>, GuardError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT]).map_err(|source| GuardError::Signals { source })?;
+    let flag = Arc::clone(&stop);
+    workers::spawn("signals", 128 << 10, move || {
+        for _ in signals.forever() {
+            flag.store(true, Ordering::Release);
+            // A full queue wakes the loop as well.
+            let _ = inputs.try_send(Input::Tick);
+        }
+    })
+    .map_err(thread_error)?;
+    Ok(stop)
+}
+
+fn thread_error(source: io::Error) -> GuardError {
+    GuardError::Thread { source }
+}
+
+struct Shell {
+    engine: Engine,
+    lanes: Lanes,
+    reporter: SyncSender<Errand>,
+    front: Front,
+    tools: Tools,
+    inputs: Inputs,
+}
+
+impl Shell {
+    fn run(&mut self, queue: &Receiver<Input>, stop: &AtomicBool, log: &Log) {
+        let mut stopping = None;
+        loop {
+            if stopping.is_none() && stop.load(Ordering::Acquire) {
+                info!("stopping");
+                stopping = Some(clock::moment());
+            }
+            if let Some(since) = stopping {
+                let waited = clock::moment().since(since);
+                if !self.engine.is_busy() || waited > STOP_LIMIT {
+                    break;
+                }
+            }
+            let input = self.next(queue);
+            self.count_log_lines(log);
+            let orders = self.engine.handle(input, clock::now());
+            for order in orders {
+                if stopping.is_none() || !matches!(order, Order::Extend(_)) {
+                    self.carry_out(order);
+                }
+            }
+        }
+        if self.engine.is_busy() {
+            warn!("stopped while an extension was still running");
+        }
+        self.front.stop();
+    }
+
+    fn next(&self, queue: &Receiver<Input>) -> Input {
+        let now = clock::moment();
+        let wait = self.engine.next_wake(now).since(now).min(TICK_MAX);
+        match queue.recv_timeout(wait) {
+            Ok(input) => input,
+            // The loop holds a sender itself, so the queue cannot be disconnected.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Input::Tick,
+        }
+    }
+
+    fn count_log_lines(&mut self, log: &Log) {
+        let (counts, dropped) = log.counts();
+        let messages = counts.map(|(level, count)| (level.to_owned(), count)).into();
+        self.engine.note_log_lines(messages, dropped);
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Tell(note) => tell(&note),
+            Order::Publish(view) => self.front.publish(*view),
+            Order::Look { lane, devices } => {
+                self.lanes.keep_only(|lane| self.engine.needs_lane(lane));
+                if let Err(error) = self.lanes.look(&lane, devices) {
+                    error!(error = chain(&error), "cannot start a thread to look");
+                }
+            }
+            Order::ReadReport => self.errand(Errand::Report),
+            Order::BackUp(group) => self.errand(Errand::BackUp(group)),
+            Order::Extend(extension) => {
+                let started =
+                    workers::extend(self.tools.clone(), *extension, self.inputs.clone());
+                if let Err(error) = started {
+                    error!(error = chain(&error), "cannot start a thread to extend");
+                }
+            }
+        }
+    }
+
+    fn errand(&self, errand: Errand) {
+        // One report is under way at most, and a backup for each group: the queue has room.
+        if self.reporter.try_send(errand).is_err() {
+            error!("the reporter does not take orders");
+        }
+    }
+
+    fn mend_left_over(&mut self) {
+        for intent in self.tools.intents.left_over() {
+            let intent = match intent {
+                Ok(intent) => intent,
+                Err(error) => {
+                    error!(error = chain(&error), "cannot tell what a former guard was doing");
+                    continue;
+                }
+            };
+            let group = intent.target.volume.vg.clone();
+            for order in self.engine.handle(Input::Mending { group, done: None }, clock::now()) {
+                self.carry_out(order);
+            }
+            if let Err(error) = workers::mend(self.tools.clone(), intent, self.inputs.clone()) {
+                error!(error = chain(&error), "cannot start a thread to mend");
+            }
+        }
+    }
+}
+
+fn tell(note: &Note) {
+    let vg = note.volume.as_ref().map(|name| name.vg.as_str());
+    let lv = note.volume.as_ref().map(|name| name.lv.as_str());
+    let resource = note.resource.map(crate::model::names::Resource::label);
+    let detail = (!note.detail.is_empty()).then_some(note.detail.as_str());
+    match note.level {
+        Level::Info => info!(vg, lv, resource, detail, "{}", note.message),
+        Level::Warn => warn!(vg, lv, resource, detail, "{}", note.message),
+        Level::Error => error!(vg, lv, resource, detail, "{}", note.message),
+    }
+}
