@@ -6,3 +6,4 @@ pub mod decide;
 pub mod link;
 pub mod model;
 pub mod observe;
+pub mod report;

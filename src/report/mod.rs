@@ -1,0 +1,13 @@
+//! A published view, told: as metrics, as a page, as text.
+//!
+//! Everything here is a pure function of a view. Nothing reads a clock, asks the kernel or LVM, or
+//! keeps state between two calls: a scrape can never wait for storage, and a volume that is gone
+//! leaves no series behind. Prometheus' conventions rule the names (prometheus.io, "Metric and label
+//! naming", "Writing exporters").
+
+pub mod figures;
+pub mod metrics;
+pub mod names;
+pub mod page;
+pub mod table;
+mod text;

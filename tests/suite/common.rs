@@ -1,0 +1,478 @@
+//! Views made by hand: small ones to serve, and one with everything in it that can be told.
+
+use std::time::Duration;
+
+use cowherd::model::history::Record;
+use cowherd::model::inventory::{
+    CowSnapshot, CowStatus, CowUsage, GroupObstacle, Inventory, Kernel, PoolMode, PoolStatus,
+    PoolUsage, ThinPool, VolumeGroup,
+};
+use cowherd::model::names::{Name, Resource, Target, Uuid, VolumeId, VolumeName};
+use cowherd::model::plan::{Cap, Capped, Extension, Failure, Hold, Plan, Reason, Trigger};
+use cowherd::model::policy::{Growth, Policy, Reserve, Timing};
+use cowherd::model::tally::{Collector, CollectorRun, CommandRuns, Histogram, Tally, Wake};
+use cowherd::model::time::{Moment, Now, UnixSeconds};
+use cowherd::model::units::{Bytes, Extents, Sectors};
+use cowherd::model::view::{Build, Event, StoreView, View};
+
+pub(crate) const EXTENT: Bytes = Bytes::mib(4);
+const CHUNK: Bytes = Bytes(64 << 10);
+/// When every view of this file was made, unless it says otherwise.
+pub(crate) const NOW: Now = Now {
+    moment: Moment(Duration::from_secs(5000)),
+    wall: UnixSeconds(1_800_000_000.25),
+};
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::parse(text).expect("a literal LVM name")
+}
+
+/// A view that grows by groups, pools and snapshots.
+#[derive(Debug, Clone)]
+pub(crate) struct Herd {
+    pub(crate) view: View,
+    volumes: usize,
+}
+
+impl Herd {
+    pub(crate) fn new() -> Self {
+        let view = View {
+            at: NOW,
+            started: UnixSeconds(1_799_999_000.5),
+            policy: policy(),
+            inventory: Inventory::default(),
+            stores: Vec::new(),
+            plan: Plan::default(),
+            reserves: Vec::new(),
+            tally: Tally::default(),
+            events: Vec::new(),
+            build: Build {
+                version: "1.2.3".to_owned(),
+                revision: "abcdef0".to_owned(),
+            },
+        };
+        Self { view, volumes: 0 }
+    }
+
+    /// One group, one pool that fills, one snapshot.
+    pub(crate) fn small() -> Self {
+        let mut herd = Self::new();
+        herd.group("vg0", None);
+        herd.pool("vg0", "pool0", known(working(4000, PoolMode::Writable)));
+        herd.snapshot("vg0", "snap0", known(valid(1000)));
+        herd
+    }
+
+    pub(crate) fn group(&mut self, vg: &str, obstacle: Option<GroupObstacle>) {
+        let group = VolumeGroup {
+            name: name(vg),
+            uuid: uuid('g', self.view.inventory.groups.len()),
+            size: Bytes(100 * Bytes::GIB),
+            extent: EXTENT,
+            free: Extents(5120),
+            missing_pvs: u64::from(obstacle == Some(GroupObstacle::Partial)),
+            metadata_area_size: Bytes(1_044_480),
+            metadata_area_free: Bytes(518_656),
+            pool_metadata_spare: Bytes::mib(8),
+            obstacle,
+        };
+        self.view
+            .reserves
+            .push((group.name.clone(), Bytes(Bytes::GIB)));
+        self.view.inventory.groups.push(group);
+    }
+
+    /// A pool of 500 MiB data and 8 MiB metadata, with both its stores.
+    pub(crate) fn pool(&mut self, vg: &str, lv: &str, kernel: Kernel<PoolStatus>) -> &mut ThinPool {
+        let (id, volume_name) = self.identity(vg, lv);
+        self.store(&id, &volume_name, Resource::Data, Bytes::mib(1 << 20));
+        self.store(&id, &volume_name, Resource::Metadata, Bytes::mib(16_192));
+        self.view.inventory.pools.push(ThinPool {
+            id,
+            name: volume_name,
+            data: Extents(125),
+            metadata: Extents(2),
+            chunk: CHUNK,
+            when_full: "queue".to_owned(),
+            discards: "passdown".to_owned(),
+            virtual_size: Bytes(40 * Bytes::GIB),
+            volumes: 4,
+            snapshots: 2,
+            oldest_snapshot: Some(UnixSeconds(1_799_900_000.0)),
+            transaction_id: Some(7),
+            kernel,
+        });
+        self.view
+            .inventory
+            .pools
+            .last_mut()
+            .expect("one has just been added")
+    }
+
+    /// A snapshot of a volume of 1 GiB with 100 MiB room.
+    pub(crate) fn snapshot(
+        &mut self,
+        vg: &str,
+        lv: &str,
+        kernel: Kernel<CowStatus>,
+    ) -> &mut CowSnapshot {
+        let (id, volume_name) = self.identity(vg, lv);
+        self.store(&id, &volume_name, Resource::Cow, Bytes::mib(1028));
+        self.view.inventory.snapshots.push(CowSnapshot {
+            id,
+            name: volume_name,
+            origin: "root".to_owned(),
+            origin_id: None,
+            origin_size: Bytes(Bytes::GIB),
+            size: Extents(25),
+            chunk: Bytes(4096),
+            created: Some(UnixSeconds(1_799_990_000.0)),
+            merging: false,
+            kernel,
+        });
+        self.view
+            .inventory
+            .snapshots
+            .last_mut()
+            .expect("one has just been added")
+    }
+
+    pub(crate) fn store_of(&mut self, lv: &str, resource: Resource) -> &mut StoreView {
+        self.view
+            .stores
+            .iter_mut()
+            .find(|store| store.name.lv.as_str() == lv && store.target.resource == resource)
+            .expect("the store was added before")
+    }
+
+    pub(crate) fn hold(&mut self, lv: &str, resource: Resource, reason: Reason) {
+        let store = self.store_of(lv, resource);
+        let (target, name) = (store.target.clone(), store.name.clone());
+        self.view.plan.holds.push(Hold {
+            target,
+            name,
+            reason,
+        });
+    }
+
+    /// An extension by 32 extents.
+    pub(crate) fn extension(&mut self, lv: &str, resource: Resource) -> Extension {
+        let store = self.store_of(lv, resource);
+        Extension {
+            target: store.target.clone(),
+            name: store.name.clone(),
+            extent: EXTENT,
+            from: Extents(125),
+            to: Extents(157),
+            kernel_total: Bytes::mib(500),
+            trigger: Trigger::Threshold { percent: 80 },
+            capped: None,
+        }
+    }
+
+    fn identity(&mut self, vg: &str, lv: &str) -> (VolumeId, VolumeName) {
+        self.volumes += 1;
+        let groups = &self.view.inventory.groups;
+        let group = groups.iter().find(|group| group.name.as_str() == vg);
+        let vg_uuid = group.expect("the group was added before").uuid.clone();
+        let id = VolumeId {
+            vg: vg_uuid,
+            lv: uuid('v', self.volumes),
+        };
+        (
+            id,
+            VolumeName {
+                vg: name(vg),
+                lv: name(lv),
+            },
+        )
+    }
+
+    fn store(&mut self, id: &VolumeId, name: &VolumeName, resource: Resource, useful_max: Bytes) {
+        self.view.stores.push(StoreView {
+            target: Target {
+                volume: id.clone(),
+                resource,
+            },
+            name: name.clone(),
+            record: Record::default(),
+            growable: Bytes::mib(1024),
+            fill_bytes_per_second: 0.0,
+            useful_max,
+        });
+    }
+}
+
+fn uuid(first: char, number: usize) -> Uuid {
+    Uuid::parse(&format!("{first}{number:031}")).expect("32 letters and digits")
+}
+
+pub(crate) const fn known<T>(status: T) -> Kernel<T> {
+    Kernel::Known {
+        at: NOW.moment,
+        suspended: false,
+        status,
+    }
+}
+
+/// Of 8000 chunks of 64 KiB, that is 500 MiB, `used` are used.
+pub(crate) const fn working(used: u64, mode: PoolMode) -> PoolStatus {
+    PoolStatus::Working(PoolUsage {
+        transaction_id: 7,
+        metadata_used_blocks: 200,
+        metadata_total_blocks: 2048,
+        data_used_blocks: used,
+        data_total_blocks: 8000,
+        mode,
+        errors_when_full: false,
+        needs_check: false,
+        metadata_low_water_blocks: None,
+    })
+}
+
+/// Of 204800 sectors, that is 100 MiB, `used` are used.
+pub(crate) const fn valid(used: u64) -> CowStatus {
+    CowStatus::Valid(CowUsage {
+        allocated: Sectors(used),
+        total: Sectors(204_800),
+        metadata: Sectors(16),
+    })
+}
+
+fn policy() -> Policy {
+    let growth = |threshold_percent| Growth {
+        enabled: true,
+        threshold_percent,
+        extend_percent: 20,
+        extend_min: Bytes::ZERO,
+        headroom: Bytes::ZERO,
+        max_size: None,
+    };
+    Policy {
+        dry_run: false,
+        data: growth(80),
+        metadata: growth(75),
+        snapshot: growth(70),
+        reserve: Reserve {
+            bytes: Bytes(Bytes::GIB),
+            percent: 0,
+        },
+        timing: Timing {
+            horizon: Duration::from_secs(60),
+            safety_factor: 3,
+            plausible_rate: Bytes(Bytes::GIB),
+            look_min: Duration::from_millis(20),
+            look_max: Duration::from_secs(5),
+            look_budget_permille: 10,
+            report_every: Duration::from_secs(60),
+        },
+    }
+}
+
+/// Pools and snapshots in every state, every kind of hold on show, failures, events.
+pub(crate) fn everything() -> View {
+    let mut herd = Herd::new();
+    herd.group("pve", None);
+    herd.group("Odd_+.-name", Some(GroupObstacle::Partial));
+    pools(&mut herd);
+    snapshots(&mut herd);
+    work(&mut herd);
+    herd.view.tally = tally();
+    herd.view.inventory.duplicate_names = 1;
+    herd.view.events = events();
+    herd.view
+}
+
+fn pools(herd: &mut Herd) {
+    herd.pool("pve", "data", known(working(6800, PoolMode::Writable)));
+    herd.pool("pve", "drained", known(working(0, PoolMode::Writable)));
+    herd.pool(
+        "pve",
+        "full",
+        known(working(8000, PoolMode::OutOfDataSpace)),
+    );
+    let mut sick = working(4000, PoolMode::ReadOnly);
+    if let PoolStatus::Working(usage) = &mut sick {
+        usage.needs_check = true;
+        usage.transaction_id = 8;
+    }
+    herd.pool("pve", "sick", known(sick));
+    herd.pool("pve", "failed", known(PoolStatus::Failed));
+    let late = Kernel::Late {
+        since: NOW.moment,
+        last: Some(working(10, PoolMode::Writable)),
+    };
+    herd.pool("pve", "hangs", late);
+    let asleep = herd.pool("pve", "asleep", Kernel::Inactive);
+    asleep.oldest_snapshot = None;
+    asleep.transaction_id = None;
+    let why = "device-mapper: <nothing>\u{1b}[2J".to_owned();
+    herd.pool("Odd_+.-name", "lost", Kernel::Unreadable { why });
+    // All of its volumes fit: it can never run full.
+    herd.pool("pve", "roomy", known(working(7999, PoolMode::Writable)))
+        .virtual_size = Bytes::mib(500);
+}
+
+fn snapshots(herd: &mut Herd) {
+    herd.snapshot("pve", "s-active", known(valid(100_000)));
+    let frozen = Kernel::Known {
+        at: NOW.moment,
+        suspended: true,
+        status: valid(8),
+    };
+    herd.snapshot("pve", "s-frozen", frozen);
+    herd.snapshot("pve", "s-invalid", known(CowStatus::Invalid));
+    herd.snapshot("pve", "s-overflow", known(CowStatus::Overflow));
+    herd.snapshot("pve", "s-merge-failed", known(CowStatus::MergeFailed));
+    herd.snapshot("pve", "s-unknown", known(CowStatus::Unknown))
+        .created = None;
+    herd.snapshot("pve", "s-merging", known(valid(50_000)))
+        .merging = true;
+    herd.snapshot("pve", "s-asleep", Kernel::Inactive);
+    herd.snapshot(
+        "pve",
+        "s-late",
+        Kernel::Late {
+            since: NOW.moment,
+            last: None,
+        },
+    );
+    let odd = herd.snapshot("Odd_+.-name", "s+_.-", known(valid(204_800)));
+    odd.origin = "quoted \"and\\\nbroken".to_owned();
+    // As large as it can ever need to be.
+    herd.snapshot("pve", "s-whole", known(valid(1))).origin_size = Bytes::mib(50);
+}
+
+/// What the guard does, did, and does not do.
+fn work(herd: &mut Herd) {
+    let busy = herd.store_of("data", Resource::Data);
+    busy.fill_bytes_per_second = 5_242_880.0;
+    busy.growable = Bytes::mib(512);
+    busy.record = Record {
+        attempts: 5,
+        failures: [(Failure::Refused, 1), (Failure::Timeout, 1)].into(),
+        failures_in_a_row: 0,
+        added: Bytes::mib(384),
+        last_success: Some(UnixSeconds(1_799_999_990.5)),
+    };
+    herd.store_of("data", Resource::Metadata)
+        .fill_bytes_per_second = 400.0;
+    herd.store_of("drained", Resource::Data)
+        .fill_bytes_per_second = -1_048_576.0;
+    herd.store_of("full", Resource::Data).growable = Bytes::ZERO;
+    herd.store_of("s-active", Resource::Cow)
+        .fill_bytes_per_second = 10_000.0;
+    herd.store_of("s-whole", Resource::Cow)
+        .fill_bytes_per_second = 10_000.0;
+    let failing = herd.store_of("full", Resource::Data);
+    failing.record.attempts = 3;
+    failing.record.failures = [(Failure::NoEffect, 3)].into();
+    failing.record.failures_in_a_row = 3;
+
+    let mut capped = herd.extension("data", Resource::Data);
+    capped.capped = Some(Capped {
+        wanted: Extents(64),
+        by: Cap::GroupSpace,
+    });
+    herd.view.plan.extensions.push(capped);
+    let room = Reason::NoRoom {
+        free: Bytes::mib(4),
+        reserve: Bytes(Bytes::GIB),
+    };
+    herd.hold("full", Resource::Data, room);
+    herd.hold("sick", Resource::Metadata, Reason::NeedsCheck);
+    herd.hold("failed", Resource::Data, Reason::PoolFailed);
+    herd.hold("s-invalid", Resource::Cow, Reason::Invalid);
+    herd.hold("s-merging", Resource::Cow, Reason::Merging);
+    let obstacle = GroupObstacle::Partial;
+    herd.hold("s+_.-", Resource::Cow, Reason::Group { obstacle });
+}
+
+fn tally() -> Tally {
+    let millis = |all: &[u64]| {
+        let mut histogram = Histogram::default();
+        for millis in all {
+            histogram.note(Duration::from_millis(*millis));
+        }
+        histogram
+    };
+    let text = |pairs: &[(&str, u64)]| {
+        pairs
+            .iter()
+            .map(|(label, count)| ((*label).to_owned(), *count))
+            .collect()
+    };
+    let run = |success, last_success| CollectorRun {
+        success,
+        took: Duration::from_millis(20),
+        last_success,
+    };
+    Tally {
+        polls: [(Wake::Timer, 100), (Wake::DmEvent, 3)].into(),
+        poll_failures: 2,
+        poll_last_success: Some(UnixSeconds(1_800_000_000.0)),
+        poll_duration: millis(&[0, 0, 3]),
+        collectors: [
+            (Collector::Dm, run(true, Some(NOW.wall))),
+            (Collector::Lvm, run(false, None)),
+        ]
+        .into(),
+        commands: [
+            (
+                "lvextend".to_owned(),
+                CommandRuns {
+                    runs: 5,
+                    failures: text(&[("refused", 1), ("timeout", 1)]),
+                    duration: millis(&[600, 700, 800, 900, 70_000]),
+                },
+            ),
+            (
+                "lvs".to_owned(),
+                CommandRuns {
+                    runs: 1,
+                    ..CommandRuns::default()
+                },
+            ),
+        ]
+        .into(),
+        lock_wait: millis(&[1, 2000]),
+        lock_timeouts: 1,
+        dm_events: text(&[("thin-pool", 9)]),
+        dm_event_last: Some(UnixSeconds(1_799_999_999.0)),
+        dm_event_listener_up: true,
+        extend_duration: millis(&[650, 750]),
+        suppressed: text(&[("no_room", 2)]),
+        log_messages: text(&[("info", 12), ("warn", 3)]),
+        log_messages_dropped: 1,
+        mended: 1,
+    }
+}
+
+fn events() -> Vec<Event> {
+    let event = |secs, volume: Option<(&str, &str)>, resource, text: &str| Event {
+        at: Now {
+            moment: Moment(Duration::from_secs(secs)),
+            wall: NOW.wall,
+        },
+        volume: volume.map(|(vg, lv)| VolumeName {
+            vg: name(vg),
+            lv: name(lv),
+        }),
+        resource,
+        text: text.to_owned(),
+    };
+    vec![
+        event(
+            4000,
+            None,
+            None,
+            "cannot read LVM's metadata: <b>no</b> & \"none\"",
+        ),
+        event(
+            4998,
+            Some(("pve", "data")),
+            Some(Resource::Data),
+            "extended: by 128 MiB",
+        ),
+    ]
+}
