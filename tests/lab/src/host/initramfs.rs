@@ -15,19 +15,35 @@ use super::{tool, workspace};
 
 const SCRIPT: &str = include_str!("initramfs.sh");
 
-/// What the guest needs before it has its root; their dependencies follow.
-/// ext4's and dm's crc32c wants a provider, which the kernel asks for by alias.
-const MODULES: [&str; 6] = [
+/// What reaches the shared root, then what LVM needs; dependencies follow by
+/// themselves. LVM or a scenario asks modprobe for anything else.
+const MODULES: [&str; 11] = [
     "virtio_pci",
     "virtio_blk",
+    "virtio_net",
     "crc32c_generic",
     "9pnet_virtio",
     "9p",
     "overlay",
+    "dm-mod",
+    "dm-thin-pool",
+    "dm-snapshot",
+    "loop",
 ];
 
 /// busybox's names in the script.
-const APPLETS: [&str; 5] = ["sh", "mount", "insmod", "mkdir", "switch_root"];
+const APPLETS: [&str; 10] = [
+    "sh",
+    "chmod",
+    "cp",
+    "hostname",
+    "insmod",
+    "ip",
+    "mkdir",
+    "mount",
+    "rm",
+    "switch_root",
+];
 
 pub fn cached_or_built(kernel: &Kernel) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
