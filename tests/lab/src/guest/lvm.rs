@@ -1,8 +1,8 @@
 //! Volume groups and volumes of a scenario.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use super::sh::sh;
+use super::sh::{run, sh};
 use crate::size::Size;
 
 #[derive(Debug, Clone)]
@@ -98,9 +98,10 @@ pub fn lv_size(lv: &str) -> Result<u64> {
 
 /// One field of `lvs` for `VG/LV`, sizes in bytes; hidden volumes too.
 pub fn lvs_field(lv: &str, field: &str) -> Result<String> {
-    sh(&format!(
-        "lvs -a --noheadings --units b --nosuffix -o {field} {lv}"
-    ))
+    let options = ["-a", "--noheadings", "--units", "b", "--nosuffix"];
+    let output = run("lvs", &[options.as_slice(), &["-o", field, lv]].concat())?;
+    ensure!(output.success(), "lvs -o {field} {lv}: {output}");
+    Ok(output.stdout.trim().to_owned())
 }
 
 fn bytes(text: &str) -> Result<u64> {

@@ -111,7 +111,7 @@ fn static_checks(steps: &mut Vec<Step>) -> Result<bool> {
 }
 
 fn build_cowherd(steps: &mut Vec<Step>) -> Result<bool> {
-    let words = ["--version"];
+    let words = ["build", "--package", "cowherd"];
     let built = announced("build", || Ok(cargo(&words).status()?.success()))?;
     if !built {
         steps.push(("build", Tally::of_one(false)));

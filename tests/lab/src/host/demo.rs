@@ -17,6 +17,9 @@ const DISKS: [Size; 2] = [Size::gib(3), Size::gib(3)];
 /// Boot, volumes and their first filling, and the last look, on a busy machine.
 const AROUND: Duration = Duration::from_secs(180);
 
+/// Lines shown of a guest that did not come to cowherd.
+const LINES_BEFORE: usize = 30;
+
 pub fn demo(demo: Demo) -> Result<u8> {
     let page = (Ipv4Addr::LOCALHOST, demo.port);
     // Asked before minutes are spent on building and booting.
@@ -45,6 +48,7 @@ pub fn demo(demo: Demo) -> Result<u8> {
         },
     )?;
     let mut is_ready = false;
+    let mut before = Vec::new();
     let deadline = demo.lasts.map(|lasts| lasts + AROUND);
     let end = guest.watch(&host.interrupt, deadline, |event| match event {
         Event::Line(DEMO_READY) => {
@@ -52,8 +56,14 @@ pub fn demo(demo: Demo) -> Result<u8> {
             explain(demo);
         }
         Event::Line(line) if is_ready => println!("{line}"),
-        Event::Line(_) | Event::Tick => {}
+        Event::Line(line) => before.push(line.to_owned()),
+        Event::Tick => {}
     })?;
+    if !is_ready && end != End::Interrupted {
+        // What went wrong is in the last lines.
+        let from = before.len().saturating_sub(LINES_BEFORE);
+        before[from..].iter().for_each(|line| println!("{line}"));
+    }
     conclude(demo, end, &guest)
 }
 

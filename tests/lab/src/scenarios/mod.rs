@@ -2,6 +2,7 @@
 //! A scenario's name is its claim. Nothing here starts QEMU or knows the host.
 
 mod guest;
+mod life;
 mod writer;
 
 use std::time::Duration;
@@ -84,7 +85,7 @@ impl Scenario {
 /// Every scenario, in the order they run.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    [guest::SCENARIOS, writer::SCENARIOS].concat()
+    [guest::SCENARIOS, writer::SCENARIOS, life::SCENARIOS].concat()
 }
 
 #[must_use]
