@@ -1,8 +1,52 @@
-#![doc = "placeholder"]
+//! cowherd watches LVM thin pools and copy-on-write snapshots and extends them before they are lost.
+//!
+//! # The loop
+//!
+//! ```text
+//!  observe ------> decide ------> act ------> report
+//!  kernel, LVM     pure: a Plan   one writer  metrics, page,
+//!                  with Holds     per VG      table, log
+//!     ^                              |
+//!     +---------- history <----------+
+//! ```
+//!
+//! Two processes from one binary. The **guard** is privileged and runs the loop on plain threads,
+//! without network or async runtime. The **front** is unprivileged, renders what the guard publishes
+//! over a socket pair, and may die at any time. `guard` and `front` are shells: they own threads,
+//! clocks and sockets. The stages between them are functions of values.
+//!
+//! # Who imports whom
+//!
+//! ```text
+//!  model, command   nothing               config, decide, link, report   model
+//!  observe, act     model, command        front   model, link, report
+//!  guard            model, command, observe, decide, act, link, report
+//!  cli              model, config, report, front, guard
+//! ```
+//!
+//! The stages never import each other; they meet in `guard`. `tests/tidy.rs` holds the map.
+//!
+//! # Glossary
+//!
+//! Words are LVM's and device-mapper's. Ours, beyond those:
+//!
+//! - **store**: something that can run full: a pool's data, a pool's metadata, a snapshot's exception
+//!   store. A **target** names one: volume and resource.
+//! - **trigger**: what makes an extension due: threshold, fill rate or headroom.
+//! - **hold**: a store past its trigger that is not extended, with its **reason**.
+//! - **look**: one read of one device's status. **Report**: one read of LVM's metadata.
+//! - **lane**: the devices that one thread looks at, so that hanging storage costs only its own.
+//! - **intent**: the record on tmpfs of the extension being carried out. **Mending** is what a guard
+//!   does about a predecessor's.
+//! - **view**: the immutable picture that the guard publishes and the front shows.
+
 pub mod act;
+pub mod cli;
 pub mod command;
 pub mod config;
 pub mod decide;
+pub mod front;
+pub mod guard;
 pub mod link;
 pub mod model;
 pub mod observe;

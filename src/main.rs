@@ -1,2 +1,7 @@
-#![forbid(unsafe_code)]
-fn main() {}
+//! Arguments in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cowherd::cli::main()
+}

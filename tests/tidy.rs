@@ -16,19 +16,44 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("link", &["model"]),
     ("report", &["model"]),
     ("front", &["model", "link", "report"]),
-    ("guard", &["model", "command", "observe", "decide", "act", "link", "report"]),
+    (
+        "guard",
+        &[
+            "model", "command", "observe", "decide", "act", "link", "report",
+        ],
+    ),
     ("cli", &["model", "config", "report", "front", "guard"]),
     ("main", &["cli"]),
 ];
 
 /// Text that may stand only in the named files or folders: each is one kind of effect.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("process::Command", &["command.rs"]),
-    ("process::{Child, Command", &["command.rs", "guard/front.rs"]),
+    (
+        "process::{Child, Command",
+        &["command.rs", "guard/front.rs"],
+    ),
+    ("process::Command", &["command.rs", "guard/front.rs"]),
     ("SystemTime::now", &["guard/clock.rs", "front/"]),
     ("clock_gettime", &["guard/clock.rs"]),
-    ("Instant::now", &["act/", "command.rs", "guard/", "front/", "observe/device_mapper.rs"]),
-    ("thread::sleep", &["act/lock.rs", "guard/front.rs", "guard/workers.rs", "front/"]),
+    (
+        "Instant::now",
+        &[
+            "act/",
+            "command.rs",
+            "guard/",
+            "front/",
+            "observe/device_mapper.rs",
+        ],
+    ),
+    (
+        "thread::sleep",
+        &[
+            "act/lock.rs",
+            "guard/front.rs",
+            "guard/workers.rs",
+            "front/",
+        ],
+    ),
     ("DM::new", &["observe/device_mapper.rs", "act/resume.rs"]),
     ("env::var", &["report/log.rs"]),
     ("println!", &[]),
@@ -49,12 +74,18 @@ fn modules_import_only_what_the_map_allows() {
             continue;
         }
         let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else {
-            faults.push(format!("{}: `{module}` is not in the import map", source.shown()));
+            faults.push(format!(
+                "{}: `{module}` is not in the import map",
+                source.shown()
+            ));
             continue;
         };
         for used in crate_paths(&source.text) {
             if used != module && !allowed.contains(&used.as_str()) {
-                faults.push(format!("{}: `{module}` must not import `{used}`", source.shown()));
+                faults.push(format!(
+                    "{}: `{module}` must not import `{used}`",
+                    source.shown()
+                ));
             }
         }
     }
@@ -67,9 +98,14 @@ fn effects_stay_in_their_files() {
     for source in sources("src") {
         let shown = source.path.to_string_lossy().into_owned();
         for (needle, homes) in ONLY_IN {
-            let home = homes.iter().any(|home| shown == *home || home.ends_with('/') && shown.starts_with(home));
+            let home = homes
+                .iter()
+                .any(|home| shown == *home || home.ends_with('/') && shown.starts_with(home));
             if !home && source.product().contains(needle) {
-                faults.push(format!("{}: `{needle}` belongs in {homes:?}", source.shown()));
+                faults.push(format!(
+                    "{}: `{needle}` belongs in {homes:?}",
+                    source.shown()
+                ));
             }
         }
     }
@@ -83,7 +119,10 @@ fn files_and_functions_stay_small() {
         for source in sources(root) {
             let lines = source.product().lines().count();
             if lines > FILE_LINES_MAX {
-                faults.push(format!("{}: {lines} lines, at most {FILE_LINES_MAX}", source.shown()));
+                faults.push(format!(
+                    "{}: {lines} lines, at most {FILE_LINES_MAX}",
+                    source.shown()
+                ));
             }
             for (name, lines) in functions(&source.text) {
                 if lines > FUNCTION_LINES_MAX {
@@ -135,7 +174,10 @@ fn unsafe_code_is_forbidden_everywhere() {
     assert!(manifest.contains("unsafe_code = \"forbid\""));
     for member in ["Cargo.toml", "tests/lab/Cargo.toml"] {
         let text = fs::read_to_string(root().join(member)).expect("a manifest is readable");
-        assert!(text.contains("[lints]\nworkspace = true"), "{member} leaves the lint table out");
+        assert!(
+            text.contains("[lints]\nworkspace = true"),
+            "{member} leaves the lint table out"
+        );
     }
 }
 
@@ -151,7 +193,12 @@ impl Source {
     }
 
     fn top_module(&self) -> String {
-        let first = self.path.iter().next().expect("a path has a first part").to_string_lossy();
+        let first = self
+            .path
+            .iter()
+            .next()
+            .expect("a path has a first part")
+            .to_string_lossy();
         first.trim_end_matches(".rs").to_owned()
     }
 
@@ -176,8 +223,15 @@ fn sources(below: &'static str) -> Vec<Source> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).expect("source is UTF-8");
-                let path = path.strip_prefix(&root).expect("found below the root").to_owned();
-                found.push(Source { root: below, path, text });
+                let path = path
+                    .strip_prefix(&root)
+                    .expect("found below the root")
+                    .to_owned();
+                found.push(Source {
+                    root: below,
+                    path,
+                    text,
+                });
             }
         }
     }
@@ -196,8 +250,12 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     for (start, line) in lines.iter().enumerate() {
         let trimmed = line.trim_start();
         let words: Vec<&str> = trimmed.split_whitespace().collect();
-        let Some(at) = words.iter().take(4).position(|word| *word == "fn") else { continue };
-        let Some(name) = words.get(at + 1) else { continue };
+        let Some(at) = words.iter().take(4).position(|word| *word == "fn") else {
+            continue;
+        };
+        let Some(name) = words.get(at + 1) else {
+            continue;
+        };
         let close = format!("{}}}", &line[..line.len() - trimmed.len()]);
         if let Some(length) = lines[start..].iter().position(|line| *line == close) {
             let name = name.split(['(', '<']).next().unwrap_or_default();
@@ -226,7 +284,10 @@ fn crate_paths(text: &str) -> BTreeSet<String> {
 }
 
 fn segment(path: &str) -> Option<String> {
-    let name: String =
-        path.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let name: String = path
+        .trim()
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
     name.starts_with(|c: char| c.is_lowercase()).then_some(name)
 }

@@ -110,6 +110,12 @@ fn run(tools: &Tools, eyes: &impl Eyes, extension: &Extension) -> End {
         Ok(finished) => finished,
         Err(error) => return failed(Failure::Spawn, error.to_string()),
     };
+    if finished.status.code().is_some() {
+        tools.intents.remove(&extension.name.vg);
+    } else if let Mended::Stuck { why } = mend::mend(tools, eyes, extension) {
+        // Somebody killed it, perhaps with devices suspended, and they still are.
+        return failed(Failure::Killed, why);
+    }
     match eyes.sight(&extension.target) {
         Ok(sight) if sight.total > extension.kernel_total => End::Extended {
             kernel_total: sight.total,

@@ -9,7 +9,10 @@ use crate::model::time::{Moment, Now, UnixSeconds};
 /// Both clocks, read one after the other.
 #[must_use]
 pub fn now() -> Now {
-    Now { moment: moment(), wall: wall() }
+    Now {
+        moment: moment(),
+        wall: wall(),
+    }
 }
 
 pub(super) fn moment() -> Moment {
@@ -20,6 +23,8 @@ pub(super) fn moment() -> Moment {
 }
 
 fn wall() -> UnixSeconds {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     UnixSeconds(since.as_secs_f64())
 }

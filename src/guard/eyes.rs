@@ -20,7 +20,9 @@ impl KernelEyes {
 
     /// A thin pool's chunk size stands in its table, not in its status.
     fn chunk(&self, found: &Found) -> Result<Bytes, String> {
-        self.kernel.thin_pool_chunk(found).map_err(|error| crate::report::log::chain(&error))
+        self.kernel
+            .thin_pool_chunk(found)
+            .map_err(|error| crate::report::log::chain(&error))
     }
 }
 
@@ -35,7 +37,10 @@ impl Eyes for KernelEyes {
             volume: target.volume.clone(),
             target: watched,
         };
-        let look = self.kernel.look(&found).map_err(|error| crate::report::log::chain(&error))?;
+        let look = self
+            .kernel
+            .look(&found)
+            .map_err(|error| crate::report::log::chain(&error))?;
         let (total, sound) = match &look.status {
             DeviceStatus::Pool(PoolStatus::Working(usage)) => {
                 let total = if target.resource == Resource::Metadata {
@@ -55,11 +60,21 @@ impl Eyes for KernelEyes {
                 | CowStatus::Unknown,
             ) => (Bytes::ZERO, false),
         };
-        Ok(Sight { total, suspended: look.suspended, sound })
+        Ok(Sight {
+            total,
+            suspended: look.suspended,
+            sound,
+        })
     }
 
     fn layers(&self, group: &Uuid) -> Result<Vec<Layer>, String> {
-        let all = self.kernel.layers().map_err(|error| crate::report::log::chain(&error))?;
-        Ok(all.into_iter().filter(|layer| layer.volume.vg == *group).collect())
+        let all = self
+            .kernel
+            .layers()
+            .map_err(|error| crate::report::log::chain(&error))?;
+        Ok(all
+            .into_iter()
+            .filter(|layer| layer.volume.vg == *group)
+            .collect())
     }
 }

@@ -93,9 +93,13 @@ impl Front {
         };
         let (first, answer) = sync_channel(1);
         let supervised = Arc::clone(&slot);
-        workers::spawn("front", STACK, move || supervise(&settings, identity, &supervised, first))
-            .map_err(|source| FrontFailure::Spawn { source })?;
-        let addresses = answer.recv_timeout(START_LIMIT).map_err(|_| FrontFailure::Silent)??;
+        workers::spawn("front", STACK, move || {
+            supervise(&settings, identity, &supervised, first);
+        })
+        .map_err(|source| FrontFailure::Spawn { source })?;
+        let addresses = answer
+            .recv_timeout(START_LIMIT)
+            .map_err(|_| FrontFailure::Silent)??;
         Ok(Self { addresses, slot })
     }
 
@@ -147,7 +151,10 @@ impl Slot {
             if let Some(view) = state.view.as_ref().filter(|_| state.number > sent) {
                 return Some((Arc::clone(view), state.number));
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -178,7 +185,11 @@ fn supervise(
             refuse(&mut first, FrontFailure::Refused { message });
             return;
         }
-        pause = if born.elapsed() > LIVED_WELL { RESTART_FIRST } else { pause };
+        pause = if born.elapsed() > LIVED_WELL {
+            RESTART_FIRST
+        } else {
+            pause
+        };
         warn!("the front ended and is started again");
         thread::sleep(pause);
         pause = (pause * 2).min(RESTART_MAX);
@@ -195,7 +206,10 @@ fn refuse(first: &mut Option<SyncSender<Started>>, failure: FrontFailure) {
     }
 }
 
-fn spawn(settings: &FrontSettings, identity: Option<(u32, u32)>) -> io::Result<(Child, UnixStream)> {
+fn spawn(
+    settings: &FrontSettings,
+    identity: Option<(u32, u32)>,
+) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_write_timeout(Some(WRITE_LIMIT))?;
     let mut command = Command::new("/proc/self/exe");
@@ -282,11 +296,15 @@ fn start_sender(socket: &UnixStream, slot: &Arc<Slot>, gone: &Arc<AtomicBool>) -
 
 /// User and group id of a name, read from the file: no name service may be asked here.
 fn user(name: &str) -> Result<(u32, u32), FrontFailure> {
-    let unknown = || FrontFailure::User { user: name.to_owned() };
+    let unknown = || FrontFailure::User {
+        user: name.to_owned(),
+    };
     let passwd = std::fs::read_to_string("/etc/passwd").map_err(|_| unknown())?;
     let found = passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
-        let [found, _, uid, gid, ..] = fields.as_slice() else { return None };
+        let [found, _, uid, gid, ..] = fields.as_slice() else {
+            return None;
+        };
         (*found == name).then_some((uid.parse().ok()?, gid.parse().ok()?))
     });
     found.ok_or_else(unknown)

@@ -1,20 +1,23 @@
 //! The shell of the privileged process: threads, clocks, and the order in which things start and stop.
 //!
-//! `engine` and `watch` are pure and decide what follows from what; everything else here only carries
+//! `engine`, `intake`, `note` and `watch` are pure and decide what follows from what; everything else here only carries
 //! messages to and from them. No network, no TLS, no mail, no async runtime in this process.
 
 mod clock;
 mod engine;
 mod eyes;
 mod front;
+mod intake;
+mod note;
 mod once;
 mod run;
 mod watch;
 mod workers;
 
 pub use clock::now;
-pub use engine::{Engine, Input, Level, Note, Order};
+pub use engine::{Engine, Input, Order};
 pub use eyes::KernelEyes;
+pub use note::{Level, Note};
 pub use once::{OnceError, look_once};
 pub use run::{GuardError, Options, run};
 pub use watch::Lane;

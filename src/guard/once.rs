@@ -34,14 +34,27 @@ pub fn look_once(policy: Policy, build: Build) -> Result<View, OnceError> {
     let reported = lvm::report(&lvm::program()?)?;
     let looks = found
         .iter()
-        .map(|found| (found.clone(), kernel.look(found).map_err(|error| chain(&error))))
+        .map(|found| {
+            (
+                found.clone(),
+                kernel.look(found).map_err(|error| chain(&error)),
+            )
+        })
         .collect();
     let mut engine = Engine::new(policy, build, clock::now());
-    let listed = Input::Listed { found, changed: true, events: Vec::new(), wake: Wake::Manual };
+    let listed = Input::Listed {
+        found,
+        changed: true,
+        events: Vec::new(),
+        wake: Wake::Manual,
+    };
     // The report comes last: before it there is no volume to decide about.
     let inputs = [
         listed,
-        Input::Looked { lane: Lane::Once, looks },
+        Input::Looked {
+            lane: Lane::Once,
+            looks,
+        },
         Input::Reported {
             result: Ok(reported.inventory),
             faults: reported.faults,

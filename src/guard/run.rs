@@ -25,8 +25,9 @@ use crate::observe::lvm::{self, LvmError};
 use crate::report::log::{Log, chain};
 
 use super::clock;
-use super::engine::{Engine, Input, Level, Note, Order};
+use super::engine::{Engine, Input, Order};
 use super::front::{Front, FrontFailure, FrontSettings};
+use super::note::{Level, Note};
 use super::workers::{self, Errand, Inputs, Lanes};
 
 /// Threads wait when the loop lags behind by as many inputs.
@@ -117,7 +118,10 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
 fn make_runtime(path: &Path) -> Result<(), GuardError> {
     fs::create_dir_all(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
-        .map_err(|source| GuardError::Runtime { path: path.into(), source })
+        .map_err(|source| GuardError::Runtime {
+            path: path.into(),
+            source,
+        })
 }
 
 fn take_lock(path: &Path) -> Result<File, GuardError> {
@@ -127,7 +131,10 @@ fn take_lock(path: &Path) -> Result<File, GuardError> {
         .write(true)
         .mode(0o644)
         .open(path)
-        .map_err(|source| GuardError::Runtime { path: path.into(), source })?;
+        .map_err(|source| GuardError::Runtime {
+            path: path.into(),
+            source,
+        })?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(_) => Err(GuardError::Running { path: path.into() }),
@@ -205,7 +212,9 @@ impl Shell {
 
     fn count_log_lines(&mut self, log: &Log) {
         let (counts, dropped) = log.counts();
-        let messages = counts.map(|(level, count)| (level.to_owned(), count)).into();
+        let messages = counts
+            .map(|(level, count)| (level.to_owned(), count))
+            .into();
         self.engine.note_log_lines(messages, dropped);
     }
 
@@ -222,8 +231,7 @@ impl Shell {
             Order::ReadReport => self.errand(Errand::Report),
             Order::BackUp(group) => self.errand(Errand::BackUp(group)),
             Order::Extend(extension) => {
-                let started =
-                    workers::extend(self.tools.clone(), *extension, self.inputs.clone());
+                let started = workers::extend(self.tools.clone(), *extension, self.inputs.clone());
                 if let Err(error) = started {
                     error!(error = chain(&error), "cannot start a thread to extend");
                 }
@@ -243,12 +251,18 @@ impl Shell {
             let intent = match intent {
                 Ok(intent) => intent,
                 Err(error) => {
-                    error!(error = chain(&error), "cannot tell what a former guard was doing");
+                    error!(
+                        error = chain(&error),
+                        "cannot tell what a former guard was doing"
+                    );
                     continue;
                 }
             };
             let group = intent.target.volume.vg.clone();
-            for order in self.engine.handle(Input::Mending { group, done: None }, clock::now()) {
+            for order in self
+                .engine
+                .handle(Input::Mending { group, done: None }, clock::now())
+            {
                 self.carry_out(order);
             }
             if let Err(error) = workers::mend(self.tools.clone(), intent, self.inputs.clone()) {

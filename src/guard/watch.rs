@@ -57,16 +57,18 @@ impl Lane {
     fn of(found: &Found) -> Self {
         match found.target {
             Watched::ThinPool => Self::Pool(found.volume.clone()),
-            Watched::Snapshot | Watched::SnapshotMerge => {
-                Self::Snapshots(found.volume.vg.clone())
-            }
+            Watched::Snapshot | Watched::SnapshotMerge => Self::Snapshots(found.volume.vg.clone()),
         }
     }
 }
 
 impl Watchlist {
     pub(super) fn new(timing: Timing) -> Self {
-        Self { timing, devices: BTreeMap::new(), outstanding: BTreeMap::new() }
+        Self {
+            timing,
+            devices: BTreeMap::new(),
+            outstanding: BTreeMap::new(),
+        }
     }
 
     /// Takes over the kernel's list; what is new is due at once.
@@ -85,7 +87,9 @@ impl Watchlist {
     }
 
     pub(super) fn has_lane(&self, lane: &Lane) -> bool {
-        self.devices.values().any(|device| Lane::of(&device.found) == *lane)
+        self.devices
+            .values()
+            .any(|device| Lane::of(&device.found) == *lane)
     }
 
     pub(super) fn hurry_all(&mut self, now: Moment) {
@@ -100,7 +104,10 @@ impl Watchlist {
 
     /// Whether this is another fault than the last look's.
     pub(super) fn is_new_fault(&self, found: &Found, error: &str) -> bool {
-        let last = self.devices.get(&(found.volume.clone(), found.target)).map(|d| &d.last);
+        let last = self
+            .devices
+            .get(&(found.volume.clone(), found.target))
+            .map(|d| &d.last);
         !matches!(last, Some(Some(Last::Fault { why })) if why == error)
     }
 
@@ -139,7 +146,10 @@ impl Watchlist {
             if now.since(*since) < LATE_AFTER {
                 continue;
             }
-            for pool in inventory.pools.iter_mut().filter(|pool| *lane == Lane::Pool(pool.id.clone()))
+            for pool in inventory
+                .pools
+                .iter_mut()
+                .filter(|pool| *lane == Lane::Pool(pool.id.clone()))
             {
                 make_late(&mut pool.kernel, *since);
             }
@@ -198,7 +208,13 @@ impl Watchlist {
             .values()
             .filter(|device| !self.outstanding.contains_key(&Lane::of(&device.found)))
             .map(|device| device.due);
-        looks.chain(self.outstanding.values().map(|since| since.after(LATE_AFTER))).min()
+        looks
+            .chain(
+                self.outstanding
+                    .values()
+                    .map(|since| since.after(LATE_AFTER)),
+            )
+            .min()
     }
 }
 
@@ -233,8 +249,14 @@ fn kernel_of<T>(last: &Last, pick: impl FnOnce(&DeviceStatus) -> Option<T>) -> K
     match last {
         Last::Fault { why } => Kernel::Unreadable { why: why.clone() },
         Last::Seen { at, look } => match pick(&look.status) {
-            Some(status) => Kernel::Known { at: *at, suspended: look.suspended, status },
-            None => Kernel::Unreadable { why: "the status of another target".to_owned() },
+            Some(status) => Kernel::Known {
+                at: *at,
+                suspended: look.suspended,
+                status,
+            },
+            None => Kernel::Unreadable {
+                why: "the status of another target".to_owned(),
+            },
         },
     }
 }
@@ -256,7 +278,10 @@ fn cow_status(status: &DeviceStatus) -> Option<CowStatus> {
 fn make_late<T: Clone>(kernel: &mut Kernel<T>, since: Moment) {
     match kernel {
         Kernel::Known { .. } | Kernel::Unreadable { .. } => {
-            *kernel = Kernel::Late { since, last: kernel.status().cloned() };
+            *kernel = Kernel::Late {
+                since,
+                last: kernel.status().cloned(),
+            };
         }
         Kernel::Inactive | Kernel::Late { .. } => {}
     }

@@ -20,8 +20,9 @@ use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found, List
 use crate::observe::lvm;
 use crate::report::log::chain;
 
-use super::engine::{Input, Level, Note};
+use super::engine::Input;
 use super::eyes::KernelEyes;
+use super::note::{Level, Note};
 use super::watch::Lane;
 
 /// Enough for a status ioctl and a parse; a thousand lanes stay small.
@@ -53,7 +54,9 @@ pub(super) fn follow_events(inputs: Inputs) -> io::Result<()> {
                 Err(error) => {
                     known.kernel = None;
                     thread::sleep(LIST_RETRY);
-                    Input::ListFailed { error: chain(&error) }
+                    Input::ListFailed {
+                        error: chain(&error),
+                    }
                 }
             };
             if inputs.send(input).is_err() {
@@ -94,15 +97,24 @@ impl Known {
         Ok(input)
     }
 
-    fn compare(&mut self, kernel: &DeviceMapper, listed: Vec<Listed>, woken: bool) -> Option<Input> {
+    fn compare(
+        &mut self,
+        kernel: &DeviceMapper,
+        listed: Vec<Listed>,
+        woken: bool,
+    ) -> Option<Input> {
         if self.fresh && listed == self.listed {
             return None;
         }
-        let identity = |l: &Listed| Listed { event: 0, ..l.clone() };
+        let identity = |l: &Listed| Listed {
+            event: 0,
+            ..l.clone()
+        };
         let before: BTreeMap<Listed, u32> =
             self.listed.iter().map(|l| (identity(l), l.event)).collect();
         let now: BTreeSet<Listed> = listed.iter().map(identity).collect();
-        let changed = !self.fresh || now.len() != before.len() || !now.iter().all(|l| before.contains_key(l));
+        let changed =
+            !self.fresh || now.len() != before.len() || !now.iter().all(|l| before.contains_key(l));
         self.found.retain(|device, _| now.contains(device));
         let mut events = Vec::new();
         for device in &listed {
@@ -121,7 +133,12 @@ impl Known {
         self.listed = listed;
         let wake = if woken { Wake::DmEvent } else { Wake::Timer };
         let found = self.found.values().flatten().cloned().collect();
-        Some(Input::Listed { found, changed, events, wake })
+        Some(Input::Listed {
+            found,
+            changed,
+            events,
+            wake,
+        })
     }
 }
 
@@ -133,14 +150,19 @@ pub(super) struct Lanes {
 
 impl Lanes {
     pub(super) fn new(inputs: Inputs) -> Self {
-        Self { inputs, threads: BTreeMap::new() }
+        Self {
+            inputs,
+            threads: BTreeMap::new(),
+        }
     }
 
     pub(super) fn look(&mut self, lane: &Lane, devices: Vec<Found>) -> io::Result<()> {
         if !self.threads.contains_key(lane) {
             let (orders, queue) = sync_channel(LANE_QUEUE);
             let (name, inputs) = (lane.clone(), self.inputs.clone());
-            spawn("lane", LANE_STACK, move || look_for_ever(&name, &queue, &inputs))?;
+            spawn("lane", LANE_STACK, move || {
+                look_for_ever(&name, &queue, &inputs);
+            })?;
             self.threads.insert(lane.clone(), orders);
         }
         if let Some(thread) = self.threads.get(lane)
@@ -168,7 +190,13 @@ fn look_for_ever(lane: &Lane, orders: &Receiver<Vec<Found>>, inputs: &Inputs) {
                 (found, look)
             })
             .collect();
-        if inputs.send(Input::Looked { lane: lane.clone(), looks }).is_err() {
+        if inputs
+            .send(Input::Looked {
+                lane: lane.clone(),
+                looks,
+            })
+            .is_err()
+        {
             return;
         }
     }
@@ -234,7 +262,11 @@ fn back_up(lvm: &Path, group: Name) -> Input {
         Ok(finished) => Some(finished.complaint()),
         Err(error) => Some(chain(&error)),
     };
-    Input::BackedUp { group, error, took: started.elapsed() }
+    Input::BackedUp {
+        group,
+        error,
+        took: started.elapsed(),
+    }
 }
 
 /// Carries one extension out on a thread of its own: the loop goes on watching.
@@ -246,7 +278,10 @@ pub(super) fn extend(tools: Tools, extension: Extension, inputs: Inputs) -> io::
                 extension,
                 took: Duration::ZERO,
                 lock_wait: Duration::ZERO,
-                end: End::Failed { failure: Failure::Unverified, detail: chain(&error) },
+                end: End::Failed {
+                    failure: Failure::Unverified,
+                    detail: chain(&error),
+                },
             },
         };
         // Only a loop that has ended does not listen.
@@ -262,13 +297,20 @@ pub(super) fn mend(tools: Tools, intent: Extension, inputs: Inputs) -> io::Resul
             Err(error) => Mended::Stuck { why: chain(&error) },
         };
         let group = intent.target.volume.vg.clone();
-        let _ = inputs.send(Input::Mending { group, done: Some(mended_note(&intent, &mended)) });
+        let _ = inputs.send(Input::Mending {
+            group,
+            done: Some(mended_note(&intent, &mended)),
+        });
     })
 }
 
 fn mended_note(intent: &Extension, mended: &Mended) -> Note {
     let (level, message, detail) = match mended {
-        Mended::NothingToDo => (Level::Info, "found an extension of a former guard done", String::new()),
+        Mended::NothingToDo => (
+            Level::Info,
+            "found an extension of a former guard done",
+            String::new(),
+        ),
         Mended::Resumed { by } => (
             Level::Warn,
             "mended devices that a killed extension had left suspended",
@@ -279,9 +321,11 @@ fn mended_note(intent: &Extension, mended: &Mended) -> Note {
             }
             .to_owned(),
         ),
-        Mended::Stuck { why } => {
-            (Level::Error, "could not mend devices that a killed extension left suspended", why.clone())
-        }
+        Mended::Stuck { why } => (
+            Level::Error,
+            "could not mend devices that a killed extension left suspended",
+            why.clone(),
+        ),
     };
     Note {
         level,
@@ -292,6 +336,14 @@ fn mended_note(intent: &Extension, mended: &Mended) -> Note {
     }
 }
 
-pub(super) fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).stack_size(stack).spawn(work).map(drop)
+pub(super) fn spawn(
+    name: &str,
+    stack: usize,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(stack)
+        .spawn(work)
+        .map(drop)
 }

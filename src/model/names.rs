@@ -210,8 +210,8 @@ mod tests {
     fn a_dm_uuid_gives_volume_and_layer() {
         let vg = "a".repeat(32);
         let lv = "B".repeat(32);
-        let (id, layer) =
-            VolumeId::from_dm_uuid(&format!("LVM-{vg}{lv}-tpool")).expect("well formed");
+        let dm_uuid = format!("LVM-{vg}{lv}-tpool");
+        let (id, layer) = VolumeId::from_dm_uuid(&dm_uuid).expect("well formed");
         assert_eq!(
             (id.vg.as_str(), id.lv.as_str(), layer),
             (vg.as_str(), lv.as_str(), "tpool")

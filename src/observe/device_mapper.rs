@@ -230,10 +230,16 @@ impl DeviceMapper {
         let (_, targets) = self
             .table_status(&DevId::Uuid(&uuid), DmFlags::DM_STATUS_TABLE)
             .map_err(failed("read table of", &found.name))?;
-        let line = targets.first().map(|(_, _, _, line)| line.as_str()).unwrap_or_default();
-        let sectors = dm_status::thin_pool_chunk(line).map_err(|source| {
-            DeviceMapperError::Status { target: "thin-pool", device: found.name.clone(), source }
-        })?;
+        let line = targets
+            .first()
+            .map(|(_, _, _, line)| line.as_str())
+            .unwrap_or_default();
+        let sectors =
+            dm_status::thin_pool_chunk(line).map_err(|source| DeviceMapperError::Status {
+                target: "thin-pool",
+                device: found.name.clone(),
+                source,
+            })?;
         Ok(sectors.bytes())
     }
 

@@ -6,6 +6,7 @@
 //! naming", "Writing exporters").
 
 pub mod figures;
+pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod page;

@@ -1,0 +1,16 @@
+//! `cowherd front`: the unprivileged process, started by the guard only.
+
+use crate::front::{self, Options};
+use crate::report::log;
+
+use super::{Failure, FrontArguments};
+
+pub(super) fn run(arguments: FrontArguments) -> Result<(), Failure> {
+    let _log = log::start(arguments.log_level.filter());
+    let options = Options {
+        listen_addresses: arguments.listen_addresses,
+        telemetry_path: arguments.telemetry_path,
+        lock_file: arguments.lock_file,
+    };
+    front::run(options).map_err(Failure::other)
+}

@@ -1,0 +1,201 @@
+//! The command line: one file for each command, exit codes at the end.
+//!
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
+
+mod check;
+mod front;
+mod plan;
+mod run;
+mod status;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+use crate::config::{self, Config, ConfigError, LogLevel};
+use crate::model::view::Build;
+use crate::report::log::chain;
+
+/// Watches LVM thin pools and copy-on-write snapshots and extends them before they are lost.
+#[derive(Debug, Parser)]
+#[command(name = "cowherd", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Guard this host until stopped
+    Run(RunArguments),
+    /// Show thin pools and snapshots, how full they are, and what is held back
+    Status(LookArguments),
+    /// Show what would be extended now, and what would not and why
+    Plan(LookArguments),
+    /// Check the configuration and tell every fault of it
+    Check(CheckArguments),
+    /// Serve what the guard publishes on standard input; started by the guard
+    #[command(hide = true)]
+    Front(FrontArguments),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArguments {
+    /// Configuration file; without it /etc/cowherd/cowherd.toml is read if it exists
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Decide and report, change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Address to serve on, instead of the configured ones; may be repeated
+    #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT")]
+    listen_addresses: Vec<SocketAddr>,
+    /// Path of the metrics, instead of the configured one
+    #[arg(long = "web.telemetry-path", value_name = "PATH")]
+    telemetry_path: Option<String>,
+    /// How much to log, instead of what is configured
+    #[arg(long = "log.level", value_name = "LEVEL")]
+    log_level: Option<Level>,
+}
+
+#[derive(Debug, Args)]
+struct LookArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+}
+
+#[derive(Debug, Args)]
+struct FrontArguments {
+    #[arg(long = "listen-address", required = true)]
+    listen_addresses: Vec<SocketAddr>,
+    #[arg(long)]
+    telemetry_path: String,
+    #[arg(long)]
+    lock_file: PathBuf,
+    #[arg(long)]
+    log_level: Level,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// What a command ends with when it fails.
+enum Failure {
+    Config(ConfigError),
+    Other(Box<dyn Error>),
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    // clap exits with 2 itself when the command line is wrong.
+    let result = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Front(arguments) => front::run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Config(error)) => fail(&error, 2),
+        Err(Failure::Other(error)) => fail(error.as_ref(), 1),
+    }
+}
+
+fn fail(error: &dyn Error, code: u8) -> ExitCode {
+    // Whoever closed stderr does not want to know.
+    let _ = writeln!(io::stderr(), "cowherd: {}", chain(error));
+    ExitCode::from(code)
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl Failure {
+    fn other(error: impl Error + 'static) -> Self {
+        Self::Other(Box::new(error))
+    }
+}
+
+impl ConfigArguments {
+    fn load(&self) -> Result<Config, ConfigError> {
+        config::load(self.config.as_deref())
+    }
+}
+
+impl Level {
+    const fn filter(self) -> LevelFilter {
+        match self {
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+impl From<LogLevel> for Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+        }
+    }
+}
+
+fn build() -> Build {
+    Build {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: option_env!("COWHERD_REVISION")
+            .unwrap_or("unknown")
+            .to_owned(),
+    }
+}
+
+/// Prints a result. A reader that has gone away is no failure of ours.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::other(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

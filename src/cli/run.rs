@@ -1,0 +1,36 @@
+//! `cowherd run`: the guard.
+
+use std::path::PathBuf;
+
+use crate::guard::{self, Options};
+use crate::report::log;
+
+use super::{Failure, Level, RunArguments, build};
+
+/// Made by systemd (`RuntimeDirectory=`) or by the guard itself; /run is a tmpfs.
+const RUNTIME: &str = "/run/cowherd";
+
+pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
+    let mut config = arguments.config.load()?;
+    config.policy.dry_run |= arguments.dry_run;
+    if !arguments.listen_addresses.is_empty() {
+        config.web.listen_addresses = arguments.listen_addresses;
+    }
+    if let Some(path) = arguments.telemetry_path {
+        config.web.telemetry_path = path;
+    }
+    let level = arguments
+        .log_level
+        .unwrap_or_else(|| Level::from(config.log_level));
+    let log = log::start(level.filter());
+    let options = Options {
+        policy: config.policy,
+        listen_addresses: config.web.listen_addresses,
+        telemetry_path: config.web.telemetry_path,
+        front_user: config.front.user,
+        log_level: level.name().to_owned(),
+        runtime: PathBuf::from(RUNTIME),
+        build: build(),
+    };
+    guard::run(options, &log).map_err(Failure::other)
+}

@@ -1,0 +1,228 @@
+//! The routes, and the answer to each: a function of the request's line and the latest view.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Response, StatusCode};
+
+use crate::report::{metrics, page};
+
+use super::published::Published;
+
+/// The guard publishes every second: after a minute nobody should rely on what is shown.
+const READY_AGE_MAX: Duration = Duration::from_secs(60);
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const JSON: &str = "application/json";
+/// The page has a style of its own and nothing else.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+const NOT_YET: &str = "the guard has not published yet\n";
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    Page,
+    Metrics,
+    Status,
+    Healthy,
+    Ready,
+    Unknown,
+}
+
+/// What is known when a request is answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) published: Option<&'a Published>,
+    pub(super) telemetry_path: &'a str,
+    /// The front's own families, to follow those of the view.
+    pub(super) traffic: &'a str,
+}
+
+/// A body in pieces that are shared with every other answer.
+#[derive(Debug, Default)]
+pub(super) struct Pieces(VecDeque<Bytes>);
+
+impl Route {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Page,
+        Self::Metrics,
+        Self::Status,
+        Self::Healthy,
+        Self::Ready,
+        Self::Unknown,
+    ];
+
+    pub(super) fn of(path: &str, telemetry_path: &str) -> Self {
+        match path {
+            path if path == telemetry_path => Self::Metrics,
+            "/" => Self::Page,
+            "/status.json" => Self::Status,
+            "/-/healthy" => Self::Healthy,
+            "/-/ready" => Self::Ready,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The value of the `handler` label.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Metrics => "metrics",
+            Self::Status => "status",
+            Self::Healthy => "healthy",
+            Self::Ready => "ready",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The answer to a request for `route`; a hyper server leaves the body of an answer to HEAD out.
+pub(super) fn answer(
+    method: &Method,
+    has_body: bool,
+    route: Route,
+    known: Known<'_>,
+) -> Response<Pieces> {
+    let mut response = if method != Method::GET && method != Method::HEAD {
+        let mut response = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD\n".to_owned(),
+        );
+        set(&mut response, ALLOW, "GET, HEAD");
+        response
+    } else if has_body {
+        text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "a request here has no body\n".to_owned(),
+        )
+    } else {
+        routed(route, known)
+    };
+    if has_body {
+        // What follows in the stream is the body: nobody reads it.
+        set(&mut response, CONNECTION, "close");
+    }
+    set(&mut response, CACHE_CONTROL, "no-store");
+    set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response
+}
+
+fn routed(route: Route, known: Known<'_>) -> Response<Pieces> {
+    match route {
+        Route::Page => page(known),
+        Route::Metrics => metrics(known),
+        Route::Status => status(known),
+        Route::Healthy => text(StatusCode::OK, "healthy\n".to_owned()),
+        Route::Ready => ready(known),
+        Route::Unknown => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
+    }
+}
+
+fn page(known: Known<'_>) -> Response<Pieces> {
+    let mut response = match known.published {
+        Some(published) => {
+            let pieces = published.page(known.telemetry_path);
+            respond(StatusCode::OK, HTML, pieces.into())
+        }
+        None => respond(
+            StatusCode::SERVICE_UNAVAILABLE,
+            HTML,
+            [page::waiting().into()].into(),
+        ),
+    };
+    set(&mut response, CONTENT_SECURITY_POLICY, POLICY);
+    response
+}
+
+fn metrics(known: Known<'_>) -> Response<Pieces> {
+    let Some(published) = known.published else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, NOT_YET.to_owned());
+    };
+    match published.metrics() {
+        Some(families) => {
+            let traffic = Bytes::copy_from_slice(known.traffic.as_bytes());
+            respond(
+                StatusCode::OK,
+                metrics::CONTENT_TYPE,
+                [families, traffic].into(),
+            )
+        }
+        None => failed(),
+    }
+}
+
+fn status(known: Known<'_>) -> Response<Pieces> {
+    match known.published.map(Published::json) {
+        Some(Some(json)) => respond(StatusCode::OK, JSON, [json].into()),
+        Some(None) => failed(),
+        None => text(StatusCode::SERVICE_UNAVAILABLE, NOT_YET.to_owned()),
+    }
+}
+
+fn ready(known: Known<'_>) -> Response<Pieces> {
+    let Some(published) = known.published else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, NOT_YET.to_owned());
+    };
+    let age = published.age();
+    if age > READY_AGE_MAX {
+        let why = format!("the guard has been silent for {} s\n", age.as_secs());
+        return text(StatusCode::SERVICE_UNAVAILABLE, why);
+    }
+    text(StatusCode::OK, "ready\n".to_owned())
+}
+
+fn failed() -> Response<Pieces> {
+    let why = "cannot be told, see the log of the front\n";
+    text(StatusCode::INTERNAL_SERVER_ERROR, why.to_owned())
+}
+
+fn text(status: StatusCode, text: String) -> Response<Pieces> {
+    respond(status, TEXT, [Bytes::from(text)].into())
+}
+
+fn respond(
+    status: StatusCode,
+    content_type: &'static str,
+    pieces: VecDeque<Bytes>,
+) -> Response<Pieces> {
+    let mut response = Response::new(Pieces(pieces));
+    *response.status_mut() = status;
+    set(&mut response, CONTENT_TYPE, content_type);
+    response
+}
+
+fn set(response: &mut Response<Pieces>, name: HeaderName, value: &'static str) {
+    response
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(value));
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let bytes: usize = self.0.iter().map(Bytes::len).sum();
+        SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+}

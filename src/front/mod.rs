@@ -1,0 +1,181 @@
+//! The shell of the front: the unprivileged process that people and Prometheus talk to.
+//!
+//! ```text
+//!             link                      watch channel
+//!   guard  ----------->  inbox thread  --------------->  one tokio thread  <---- HTTP clients
+//!                        (frames)        latest view      (listen, answer)
+//! ```
+//!
+//! It holds the last view that the guard published and renders it; it cannot change anything. What
+//! the outside world imposes here: clients are slow, hostile or many, so headers, connections and
+//! lifetimes are bounded, and nothing that a client does reaches the guard. When the guard dies, the
+//! front keeps serving the last view, with its age, until the front of the next guard needs its port.
+
+mod answer;
+mod inbox;
+mod listen;
+mod published;
+mod serve;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::runtime;
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+use crate::link::{self, FromFront, LinkError};
+
+use listen::ListenError;
+
+/// As many reasons to end can be told; the first one counts.
+const ENDS_MAX: usize = 4;
+
+/// Reading frames and waiting for signals needs little.
+const STACK_BYTES: usize = 256 << 10;
+
+/// What the front is started with. All of it has been checked by the guard.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Port 0 is given a free one; the guard is told which.
+    pub listen_addresses: Vec<SocketAddr>,
+    /// Where the metrics are, with its slash: `/metrics`.
+    pub telemetry_path: String,
+    /// The living guard holds an exclusive `flock` on this file.
+    pub lock_file: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FrontError {
+    #[error("take the link from standard input: only `cowherd run` starts this command")]
+    Stdin(#[source] io::Error),
+    #[error("watch for signals")]
+    Signals(#[source] io::Error),
+    #[error("start a thread")]
+    Thread(#[source] io::Error),
+    #[error("start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("tell the guard")]
+    Tell(#[source] LinkError),
+    #[error("understand the guard")]
+    Understand(#[source] LinkError),
+}
+
+/// Why the front ends.
+#[derive(Debug)]
+enum End {
+    /// The guard said so.
+    Stopped,
+    /// A signal said so.
+    Signalled,
+    /// The guard is gone and another one lives: its front needs the port.
+    Superseded,
+    /// What came over the link was no message.
+    Garbled(LinkError),
+}
+
+/// Serves until the guard, a signal or a new guard ends it. The link to the guard is standard input.
+///
+/// # Errors
+/// When an address cannot be bound or the link cannot be used.
+pub fn run(options: Options) -> Result<(), FrontError> {
+    let stdin = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(FrontError::Stdin)?;
+    let link = UnixStream::from(stdin);
+    // Asking a socket for its address tells it from anything else.
+    link.local_addr().map_err(FrontError::Stdin)?;
+    let (ends, ended) = mpsc::channel(ENDS_MAX);
+    watch_signals(ends.clone())?;
+    serve_until(link, options, &ends, ended)
+}
+
+/// As `run`, over any link, and deaf to signals.
+///
+/// # Errors
+/// As `run`.
+pub fn serve(link: UnixStream, options: Options) -> Result<(), FrontError> {
+    let (ends, ended) = mpsc::channel(ENDS_MAX);
+    serve_until(link, options, &ends, ended)
+}
+
+fn serve_until(
+    mut link: UnixStream,
+    options: Options,
+    ends: &mpsc::Sender<End>,
+    mut ended: mpsc::Receiver<End>,
+) -> Result<(), FrontError> {
+    let listeners = match listen::bind(&options.listen_addresses) {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            let message = format!("{error}: {}", error.source);
+            link::send(&mut link, &FromFront::Failed { message }).map_err(FrontError::Tell)?;
+            return Err(error.into());
+        }
+    };
+    let addresses = listeners
+        .iter()
+        .map(|listener| listener.address.to_string())
+        .collect();
+    link::send(&mut link, &FromFront::Listening { addresses }).map_err(FrontError::Tell)?;
+
+    let (publisher, views) = watch::channel(None);
+    let ends = ends.clone();
+    let lock_file = options.lock_file;
+    start_thread("inbox", move || {
+        let end = inbox::read(link, &publisher, &lock_file);
+        // The other end lives as long as the process; there is nobody to tell otherwise.
+        let _ = ends.blocking_send(end);
+    })?;
+
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(FrontError::Runtime)?;
+    let end = runtime.block_on(async {
+        serve::start(listeners, views, options.telemetry_path)?;
+        Ok(ended.recv().await.unwrap_or(End::Stopped))
+    });
+    let end = end.map_err(FrontError::Runtime)?;
+    // Dropping the runtime closes every connection: whoever waits for an answer asks again.
+    drop(runtime);
+    conclude(end)
+}
+
+fn conclude(end: End) -> Result<(), FrontError> {
+    match end {
+        End::Stopped => info!("the guard stops the front"),
+        End::Signalled => info!("a signal stops the front"),
+        End::Superseded => info!("a new guard lives, its front takes over"),
+        End::Garbled(error) => return Err(FrontError::Understand(error)),
+    }
+    Ok(())
+}
+
+fn watch_signals(ends: mpsc::Sender<End>) -> Result<(), FrontError> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(FrontError::Signals)?;
+    start_thread("signals", move || {
+        if signals.forever().next().is_some() {
+            let _ = ends.blocking_send(End::Signalled);
+        }
+    })
+}
+
+fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), FrontError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(body)
+        .map(drop)
+        .map_err(FrontError::Thread)
+}

@@ -1,0 +1,163 @@
+//! Connections: how many, how long, how much. hyper speaks HTTP/1.1; the bounds are ours.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error, warn};
+
+use crate::report::metrics::{self, Traffic};
+
+use super::answer::{self, Known, Pieces, Route};
+use super::inbox::Latest;
+use super::listen::Listener;
+
+/// Some Prometheus servers, some people, and room for connections that are about to be cut.
+const CONNECTIONS_MAX: usize = 256;
+/// A request of ours has one line and a few headers; a browser's cookies may add some.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+const HEADERS_MAX: usize = 64;
+/// From the first byte of a connection, or from the last answer, to the end of a request's header. No
+/// common scrape interval, so that no scrape meets the moment at which an idle connection is closed.
+const HEADER_LIMIT: Duration = Duration::from_secs(7);
+/// A connection is not kept for longer: the answer under way is finished, then it is closed.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
+/// Whoever has not taken an answer by then reads too slowly; Prometheus gives a scrape 10 s.
+const FINISH_LIMIT: Duration = Duration::from_secs(10);
+/// When no file descriptor is left, accepting again at once would only burn a core.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// What every connection needs.
+struct Shared {
+    views: watch::Receiver<Latest>,
+    telemetry_path: String,
+    traffic: Mutex<Traffic>,
+    places: Arc<Semaphore>,
+}
+
+/// Starts serving on the current runtime, and returns.
+pub(super) fn start(
+    listeners: Vec<Listener>,
+    views: watch::Receiver<Latest>,
+    telemetry_path: String,
+) -> io::Result<()> {
+    let shared = Arc::new(Shared {
+        views,
+        telemetry_path,
+        traffic: Mutex::new(no_traffic()),
+        places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+    });
+    for listener in listeners {
+        let socket = TcpListener::from_std(listener.socket)?;
+        tokio::spawn(accept(socket, Arc::clone(&shared)));
+    }
+    Ok(())
+}
+
+/// Each route's successes exist at 0.
+fn no_traffic() -> Traffic {
+    let successes = Route::ALL
+        .into_iter()
+        .filter(|route| *route != Route::Unknown)
+        .map(|route| ((route.label(), 200), 0));
+    Traffic {
+        requests: successes.collect(),
+        connections_refused: 0,
+    }
+}
+
+async fn accept(socket: TcpListener, shared: Arc<Shared>) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => match Arc::clone(&shared.places).try_acquire_owned() {
+                Ok(place) => drop(tokio::spawn(connection(stream, Arc::clone(&shared), place))),
+                // Dropping the stream closes it.
+                Err(_) => shared.traffic().connections_refused += 1,
+            },
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot accept a connection"
+                );
+                sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>, _place: OwnedSemaphorePermit) {
+    let service = service_fn(|request| ready(Ok::<_, Infallible>(shared.answer(&request))));
+    let connection = http1::Builder::new()
+        // Without a timer the limit on the header would be no limit.
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_LIMIT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => return note_end(result),
+        () = sleep(CONNECTION_LIMIT) => connection.as_mut().graceful_shutdown(),
+    }
+    if let Ok(result) = timeout(FINISH_LIMIT, connection).await {
+        note_end(result);
+    }
+}
+
+/// A client's faults are not ours: they are not worth a warning.
+fn note_end(result: hyper::Result<()>) {
+    if let Err(error) = result {
+        debug!(
+            error = &error as &dyn std::error::Error,
+            "a connection ended early"
+        );
+    }
+}
+
+impl Shared {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Pieces> {
+        let route = Route::of(request.uri().path(), &self.telemetry_path);
+        let has_body = !request.body().is_end_stream();
+        let traffic = if route == Route::Metrics {
+            self.traffic_text()
+        } else {
+            String::new()
+        };
+        let published = self.views.borrow().clone();
+        let known = Known {
+            published: published.as_deref(),
+            telemetry_path: &self.telemetry_path,
+            traffic: &traffic,
+        };
+        let response = answer::answer(request.method(), has_body, route, known);
+        let key = (route.label(), response.status().as_u16());
+        *self.traffic().requests.entry(key).or_default() += 1;
+        response
+    }
+
+    fn traffic_text(&self) -> String {
+        metrics::render_traffic(&self.traffic()).unwrap_or_else(|error| {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "cannot render the front's metrics"
+            );
+            String::new()
+        })
+    }
+
+    fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        // Whoever panicked left plain counts behind.
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

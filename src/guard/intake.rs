@@ -1,0 +1,274 @@
+//! What each input changes: the half of the engine that takes in.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::decide::{self, store};
+use crate::model::inventory::Inventory;
+use crate::model::names::{Name, Target, Uuid};
+use crate::model::plan::{End, Outcome};
+use crate::model::tally::{Collector, CollectorRun, Wake};
+use crate::model::time::{Moment, Now};
+use crate::observe::device_mapper::{Found, Look};
+
+use super::engine::{Engine, Order};
+use super::note::{Level, Note};
+use super::watch::Lane;
+
+/// A failed report is tried again after this; a good one that something made stale at once.
+const REPORT_RETRY: Duration = Duration::from_secs(2);
+/// LVM's own backup of its metadata is written once a group has been quiet for this long.
+const BACKUP_AFTER: Duration = Duration::from_secs(10);
+
+impl Engine {
+    pub(super) fn listed(
+        &mut self,
+        found: Vec<Found>,
+        changed: bool,
+        events: &[String],
+        wake: Wake,
+        now: Now,
+    ) {
+        *self.tally.polls.entry(wake).or_default() += 1;
+        self.tally.dm_event_listener_up = true;
+        for target in events {
+            *self.tally.dm_events.entry(target.clone()).or_default() += 1;
+            self.tally.dm_event_last = Some(now.wall);
+        }
+        self.watch.set_devices(found, now.moment);
+        if changed {
+            self.want_report(now.moment);
+        }
+        if !events.is_empty() {
+            self.watch.hurry_all(now.moment);
+        }
+    }
+
+    pub(super) fn list_failed(&mut self, error: String, now: Now, orders: &mut Vec<Order>) {
+        self.tally.dm_event_listener_up = false;
+        self.tally.poll_failures += 1;
+        self.tell(
+            now,
+            orders,
+            Note::new(Level::Error, "cannot list devices", error),
+        );
+    }
+
+    pub(super) fn looked(
+        &mut self,
+        lane: &Lane,
+        looks: Vec<(Found, Result<Look, String>)>,
+        now: Now,
+        orders: &mut Vec<Order>,
+    ) {
+        *self.tally.polls.entry(Wake::Timer).or_default() += 1;
+        let mut run = CollectorRun {
+            success: true,
+            ..CollectorRun::default()
+        };
+        for (found, look) in looks {
+            match &look {
+                Ok(look) => {
+                    run.took += look.took;
+                    self.tally.poll_duration.note(look.took);
+                }
+                Err(error) => {
+                    run.success = false;
+                    // A device that is gone, or has another target now, is LVM's doing.
+                    self.want_report(now.moment);
+                    if self.watch.is_new_fault(&found, error) {
+                        let told = Note::new(Level::Warn, "cannot read a device", error.clone());
+                        self.tell(now, orders, told);
+                    }
+                }
+            }
+            self.watch
+                .looked(&found, look, &mut self.inventory, now.moment);
+        }
+        self.watch.lane_free(lane);
+        self.note_usage(now.moment);
+        self.tally.poll_failures += u64::from(!run.success);
+        self.note_collector(Collector::Dm, run, now);
+        self.reschedule(now.moment);
+    }
+
+    /// Feeds what was just seen to the fill rates; looks that lie back are recognised by their time.
+    fn note_usage(&mut self, now: Moment) {
+        for store in store::all(&self.inventory) {
+            if let (Some(fill), Some(at)) = (store.fill, store.seen_at)
+                && at == now
+            {
+                self.history.note_usage(&store.target, fill.used, at);
+            }
+        }
+    }
+
+    fn note_collector(&mut self, collector: Collector, mut run: CollectorRun, now: Now) {
+        let before = self
+            .tally
+            .collectors
+            .get(&collector)
+            .and_then(|run| run.last_success);
+        run.last_success = if run.success { Some(now.wall) } else { before };
+        self.tally.collectors.insert(collector, run);
+        let complete = Collector::ALL.iter().all(|collector| {
+            self.tally
+                .collectors
+                .get(collector)
+                .is_some_and(|run| run.success)
+        });
+        if complete {
+            self.tally.poll_last_success = Some(now.wall);
+        }
+    }
+
+    pub(super) fn reported(
+        &mut self,
+        result: Result<Inventory, String>,
+        faults: Vec<String>,
+        took: Duration,
+        now: Now,
+        orders: &mut Vec<Order>,
+    ) {
+        self.report.running = false;
+        self.report.due = now.moment.after(self.policy.timing.report_every);
+        let outdated = std::mem::take(&mut self.report.outdated);
+        self.count_command("fullreport", took, result.as_ref().err().map(|_| "failed"));
+        let run = CollectorRun {
+            success: result.is_ok(),
+            took,
+            last_success: None,
+        };
+        self.note_collector(Collector::Lvm, run, now);
+        for fault in faults {
+            self.tell(
+                now,
+                orders,
+                Note::new(Level::Warn, "cannot read a value of LVM's", fault),
+            );
+        }
+        match result {
+            Err(error) => {
+                self.report.due = now.moment.after(REPORT_RETRY);
+                self.tell(
+                    now,
+                    orders,
+                    Note::new(Level::Error, "cannot read LVM's metadata", error),
+                );
+            }
+            Ok(_) if !outdated.is_empty() => self.want_report(now.moment),
+            Ok(inventory) => self.adopt(inventory, now),
+        }
+    }
+
+    /// Replaces LVM's part of the inventory; what the kernel said last stays with its volume.
+    fn adopt(&mut self, mut inventory: Inventory, now: Now) {
+        self.news |= inventory.groups.len() != self.inventory.groups.len();
+        self.watch.fill_in(&mut inventory);
+        self.inventory = inventory;
+        let present: BTreeSet<Target> = store::all(&self.inventory)
+            .map(|store| store.target)
+            .collect();
+        self.history.retain(|target| present.contains(target));
+        self.reschedule(now.moment);
+    }
+
+    pub(super) fn carried(&mut self, outcome: &Outcome, now: Now, orders: &mut Vec<Order>) {
+        let extension = &outcome.extension;
+        self.busy.remove(&extension.target.volume.vg);
+        self.history.note_outcome(outcome, now);
+        self.tally.lock_wait.note(outcome.lock_wait);
+        self.tally.extend_duration.note(outcome.took);
+        if self.report.running {
+            self.report
+                .outdated
+                .insert(extension.target.volume.vg.clone());
+        }
+        let told = match &outcome.end {
+            End::Extended { kernel_total } => {
+                decide::apply(&mut self.inventory, extension, *kernel_total);
+                let due = now.moment.after(BACKUP_AFTER);
+                self.backups.insert(extension.name.vg.clone(), due);
+                self.count_command("lvextend", outcome.took, None);
+                Note {
+                    detail: format!(
+                        "by {} to {} in {:.2} s",
+                        extension.added(),
+                        extension.to_bytes(),
+                        outcome.took.as_secs_f64()
+                    ),
+                    ..Note::of(Level::Info, "extended", extension)
+                }
+            }
+            End::Changed { found } => Note {
+                detail: found.clone(),
+                ..Note::of(
+                    Level::Info,
+                    "changed before it could be extended",
+                    extension,
+                )
+            },
+            End::Failed { failure, detail } => {
+                self.tally.lock_timeouts += u64::from(failure.label() == "lock");
+                self.count_command("lvextend", outcome.took, Some(failure.label()));
+                Note {
+                    detail: detail.clone(),
+                    ..Note::of(Level::Error, "could not extend", extension)
+                }
+            }
+        };
+        self.tell(now, orders, told);
+        self.want_report(now.moment);
+        self.watch.hurry_all(now.moment);
+    }
+
+    pub(super) fn mending(
+        &mut self,
+        group: Uuid,
+        done: Option<Note>,
+        now: Now,
+        orders: &mut Vec<Order>,
+    ) {
+        let Some(told) = done else {
+            self.busy.insert(group);
+            return;
+        };
+        self.busy.remove(&group);
+        self.tally.mended += 1;
+        self.tell(now, orders, told);
+        self.want_report(now.moment);
+        self.watch.hurry_all(now.moment);
+    }
+
+    pub(super) fn backed_up(
+        &mut self,
+        group: &Name,
+        error: Option<String>,
+        took: Duration,
+        now: Now,
+        orders: &mut Vec<Order>,
+    ) {
+        self.count_command("vgcfgbackup", took, error.as_ref().map(|_| "failed"));
+        if let Some(error) = error {
+            let detail = format!("{group}: {error}");
+            self.tell(
+                now,
+                orders,
+                Note::new(Level::Warn, "cannot back up LVM's metadata", detail),
+            );
+        }
+    }
+
+    fn count_command(&mut self, command: &str, took: Duration, failure: Option<&str>) {
+        let runs = self.tally.commands.entry(command.to_owned()).or_default();
+        runs.runs += 1;
+        runs.duration.note(took);
+        if let Some(reason) = failure {
+            *runs.failures.entry(reason.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn want_report(&mut self, now: Moment) {
+        self.report.due = self.report.due.min(now);
+    }
+}

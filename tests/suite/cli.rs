@@ -1,0 +1,88 @@
+//! The command line as somebody types it: messages and exit codes.
+
+use std::process::{Command, Output};
+
+fn cowherd(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cowherd"))
+        .args(arguments)
+        .output()
+        .expect("it was built")
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_2() {
+    for arguments in [
+        &["frobnicate"][..],
+        &["run", "--no-such-flag"],
+        &["run", "--web.listen-address", "nowhere"],
+        &["run", "--log.level", "loud"],
+        &[],
+    ] {
+        let output = cowherd(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{arguments:?}: {}",
+            told(&output)
+        );
+    }
+}
+
+#[test]
+fn every_fault_of_the_configuration_is_told_at_once() {
+    let folder = std::env::temp_dir().join(format!("cowherd-cli-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+    let path = folder.join("bad.toml");
+    std::fs::write(&path, "[snapshot]\nthreshold_percent = 0\nsise = 1\n").expect("writable");
+    let shown = path.display().to_string();
+    for command in ["check", "run", "status", "plan"] {
+        let output = cowherd(&[command, "--config", &shown]);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{command}: {}",
+            told(&output)
+        );
+        let expected = format!(
+            "cowherd: configuration {shown} has 2 faults:\n  \
+             snapshot.sise is an unknown key (1), expected one of enabled, extend_min, \
+             extend_percent, headroom, max_size, threshold_percent\n  \
+             snapshot.threshold_percent is 0, expected a whole number from 1 to 99\n"
+        );
+        assert_eq!(told(&output), expected, "{command}");
+    }
+    std::fs::remove_dir_all(&folder).expect("it was made above");
+}
+
+#[test]
+fn a_missing_configuration_is_one_message_and_exit_code_2() {
+    let output = cowherd(&["check", "--config", "/nonexistent/cowherd.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let expected = "cowherd: read configuration /nonexistent/cowherd.toml: \
+                    No such file or directory (os error 2)\n";
+    assert_eq!(told(&output), expected);
+}
+
+#[test]
+fn the_shipped_configuration_is_valid() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/cowherd.toml");
+    let output = cowherd(&["check", "--config", path]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{path} is valid\n")
+    );
+}
+
+#[test]
+fn help_names_the_commands_and_hides_the_front() {
+    let help = String::from_utf8(cowherd(&["--help"]).stdout).expect("UTF-8");
+    for command in ["run", "status", "plan", "check"] {
+        assert!(help.contains(&format!("  {command} ")), "{command}: {help}");
+    }
+    assert!(!help.contains("front"), "{help}");
+}

@@ -1,0 +1,148 @@
+//! The configuration: what is shipped is valid and tells the defaults; what is wrong is told whole.
+
+use std::path::Path;
+
+use cowherd::config::{self, Config, ConfigError};
+
+fn faults(text: &str) -> Vec<String> {
+    match config::parse(text, Path::new("test.toml")) {
+        Err(ConfigError::Faults { faults, .. }) => faults.iter().map(ToString::to_string).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn shipped() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/cowherd.toml");
+    std::fs::read_to_string(path).expect("the shipped configuration is readable")
+}
+
+#[test]
+fn the_shipped_file_is_the_defaults() {
+    let config = config::parse(&shipped(), Path::new("cowherd.toml")).expect("it is valid");
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn the_shipped_file_names_every_key() {
+    // An unknown key is answered with the known ones of its table.
+    let tables = [
+        "",
+        "[thin_pool.data]",
+        "[snapshot]",
+        "[volume_group]",
+        "[timing]",
+        "[web]",
+        "[front]",
+        "[log]",
+    ];
+    let text = shipped();
+    for table in tables {
+        let fault = faults(&format!("{table}\nno_such_key = 1\n")).remove(0);
+        let (_, known) = fault
+            .split_once("expected one of ")
+            .expect("it lists the known keys");
+        for key in known.split(", ") {
+            let written = [format!("{key} ="), format!("[{key}]"), format!("[{key}.")];
+            assert!(
+                written.iter().any(|form| text.contains(form)),
+                "{key} of {table:?} is missing"
+            );
+        }
+    }
+}
+
+#[test]
+fn its_commented_keys_are_valid_too() {
+    let text = shipped().replace("\n#max_size", "\nmax_size");
+    let config = config::parse(&text, Path::new("cowherd.toml")).expect("it is valid");
+    assert!(config.policy.data.max_size.is_some());
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_key_value_and_range() {
+    let text = r#"
+        dry_run = "yes"
+        threshold = 80
+        [thin_pool.data]
+        threshold_percent = 0
+        max_size = "-1 GiB"
+        [thin_pool.metadata]
+        threshold_percent = 101
+        [snapshot]
+        extend_percent = 1.5
+        headroom = -5
+        [volume_group]
+        reserve_percent = 101
+        [web]
+        listen_addresses = ["localhost"]
+        telemetry_path = "metrics"
+        [timing]
+        look_min_ms = 5000
+        look_max_ms = 100
+        [log]
+        level = "loud"
+    "#;
+    assert_eq!(
+        faults(text),
+        [
+            r#"dry_run is "yes", expected true or false"#,
+            "log.level is loud, expected one of error, warn, info, debug",
+            "snapshot.extend_percent is 1.5, expected a whole number from 1 to 1000",
+            r#"snapshot.headroom is -5, expected a size such as "64 MiB" or a number of bytes, up to 8 EiB"#,
+            r#"thin_pool.data.max_size is "-1 GiB", expected a size such as "64 MiB" or a number of bytes, up to 8 EiB"#,
+            "thin_pool.data.threshold_percent is 0, expected a whole number from 1 to 99",
+            "thin_pool.metadata.threshold_percent is 101, expected a whole number from 1 to 99",
+            "threshold is an unknown key (80), expected one of dry_run, front, log, snapshot, thin_pool, timing, volume_group, web",
+            "timing.look_min_ms is 5000, expected at most look_max_ms (100)",
+            "volume_group.reserve_percent is 101, expected a whole number from 0 to 100",
+            r#"web.listen_addresses is ["localhost"], expected a list of addresses such as ["127.0.0.1:10845"]"#,
+            r#"web.telemetry_path is metrics, expected a path such as "/metrics""#,
+        ]
+    );
+}
+
+#[test]
+fn sizes_are_read_as_lvm_people_write_them() {
+    let max = |value: &str| {
+        let text = format!("[snapshot]\nmax_size = {value}\n");
+        config::parse(&text, Path::new("t")).map(|c| c.policy.snapshot.max_size.map(|b| b.0))
+    };
+    for (value, bytes) in [
+        ("4096", 4096),
+        (r#""4096""#, 4096),
+        (r#""512 B""#, 512),
+        (r#""64MiB""#, 64 << 20),
+        (r#""64 MiB""#, 64 << 20),
+        (r#""1 TiB""#, 1 << 40),
+    ] {
+        assert_eq!(max(value).expect(value), Some(bytes), "{value}");
+    }
+    for value in [
+        r#""64 MB""#,
+        r#""1e3""#,
+        r#""16 EiB""#,
+        r#""9999999 TiB""#,
+        r#""""#,
+        "1.5",
+        "[1]",
+    ] {
+        assert!(max(value).is_err(), "{value}");
+    }
+}
+
+#[test]
+fn what_is_no_toml_says_where() {
+    let error = config::parse("dry_run = \n", Path::new("/etc/x.toml")).expect_err("no value");
+    assert_eq!(error.to_string(), "configuration /etc/x.toml is not TOML");
+    let source = std::error::Error::source(&error).expect("the parser's own words");
+    assert!(source.to_string().contains("line 1"), "{source}");
+}
+
+#[test]
+fn a_named_file_must_exist_and_the_default_need_not() {
+    let missing = config::load(Some(Path::new("/nonexistent/cowherd.toml")));
+    assert!(
+        matches!(missing, Err(ConfigError::Read { .. })),
+        "{missing:?}"
+    );
+}

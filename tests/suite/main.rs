@@ -1,0 +1,12 @@
+//! The suite: one binary for every test that needs more than one module and no real kernel.
+
+mod cli;
+mod common;
+mod config;
+mod fixtures;
+mod front;
+mod metrics;
+mod page;
+mod plan;
+mod unit;
+mod worlds;
