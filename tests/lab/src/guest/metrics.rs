@@ -39,6 +39,14 @@ impl Metrics {
         }
     }
 
+    /// Whether the one series that matches has this value: for counts and states,
+    /// which are whole.
+    #[must_use]
+    pub fn is(&self, name: &str, labels: &[(&str, &str)], value: u32) -> bool {
+        let found = self.get(name, labels);
+        found.is_some_and(|found| (found - f64::from(value)).abs() < f64::EPSILON)
+    }
+
     /// Every series with this name and at least these labels.
     #[must_use]
     pub fn all(&self, name: &str, labels: &[(&str, &str)]) -> Vec<&Series> {
@@ -156,6 +164,7 @@ edge{path=\"a\\\\b\\\"c\\nd,e}\"} +Inf
         let metrics = Metrics::parse(SAMPLE).unwrap();
         assert_eq!(metrics.get("x_total", &[("lv", "a")]), Some(3.0));
         assert_eq!(metrics.get("up", &[]), Some(1.0));
+        assert!(metrics.is("up", &[], 1) && !metrics.is("up", &[], 0));
         assert_eq!(metrics.get("x_total", &[("lv", "c")]), None);
         assert_eq!(metrics.get("x_total", &[("vg", "vg0")]), None, "two match");
         assert_eq!(metrics.all("x_total", &[("vg", "vg0")]).len(), 2);

@@ -24,6 +24,8 @@ const LVM_CONF: &str = include_str!("lvm.conf");
 /// Between these lines the console is the verb's, not the firmware's.
 const UP: &str = "LAB-GUEST-UP";
 const DOWN: &str = "LAB-GUEST-DOWN";
+/// The kernel's last word but one, which may overtake that line.
+const POWER_OFF: &str = "sysrq: Power Off";
 /// How often Ctrl-C, the deadline and the verdict file are looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// Chunks of console on their way to the watcher; a full queue slows QEMU's
@@ -258,6 +260,9 @@ impl Lines {
             self.is_up = line.ends_with(UP);
             return;
         }
+        if line.ends_with(POWER_OFF) {
+            return;
+        }
         match line.strip_suffix(DOWN) {
             // The verb's last line may have had no end.
             Some(rest) => {
@@ -292,7 +297,11 @@ mod tests {
             "one\r\ntw",
             "o\r\n",
         ];
-        let end = ["no endLAB-GUEST-DOWN\r\n", "[9.9] reboot: Power down\r\n"];
+        let end = [
+            "[9.8] sysrq: Power Off\r\n",
+            "no endLAB-GUEST-DOWN\r\n",
+            "[9.9] reboot: Power down\r\n",
+        ];
         let all = [console.as_slice(), end.as_slice()].concat();
         assert_eq!(lines_of(&all), ["one", "two", "no end"]);
     }
