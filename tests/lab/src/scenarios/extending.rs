@@ -63,18 +63,24 @@ fn data(lab: &mut Lab) -> Result<()> {
     let kernel = KernelLog::mark("unlimited writer")?;
     let watch = Watch::start("vg0-pool-tpool");
 
-    let report = Writer::start(&thin, Rate::Unlimited, Size::gib(3))?.wait(Duration::from_secs(180))?;
+    let report =
+        Writer::start(&thin, Rate::Unlimited, Size::gib(3))?.wait(Duration::from_secs(180))?;
 
     report.complete()?;
     println!("{report}");
     let lines = watch.stop();
-    ensure!(lines.len() > 20, "the sampler saw {} lines only", lines.len());
+    ensure!(
+        lines.len() > 20,
+        "the sampler saw {} lines only",
+        lines.len()
+    );
     let odd = lines.iter().find(|line| !line.contains(" rw "));
     ensure!(odd.is_none(), "the pool was not writable: {odd:?}");
     kernel.never_out_of_space()?;
     let grown = [("vg", "vg0"), ("lv", "pool"), ("resource", "data")];
     cowherd.wait_metrics("the extension is counted", EXTENDED, |m| {
-        m.get("cowherd_extends_total", &grown).is_some_and(|count| count >= 1.0)
+        m.get("cowherd_extends_total", &grown)
+            .is_some_and(|count| count >= 1.0)
     })?;
     cowherd.stop()?;
     verify(&thin, Size::mib(0), Size::mib(64))?;
@@ -92,9 +98,15 @@ fn cow(lab: &mut Lab) -> Result<()> {
     writer.wait(Duration::from_secs(90))?.complete()?;
 
     let status = dm_status("vg0-snap")?;
-    ensure!(!status.contains("Invalid"), "the snapshot is lost: {status}");
+    ensure!(
+        !status.contains("Invalid"),
+        "the snapshot is lost: {status}"
+    );
     ensure!(lv_size("vg0/snap")? > Size::mib(300).as_bytes());
-    ensure!(checksum(&snapshot)? == before, "the snapshot is not what the origin was");
+    ensure!(
+        checksum(&snapshot)? == before,
+        "the snapshot is not what the origin was"
+    );
     let labels = [("vg", "vg0"), ("lv", "snap"), ("resource", "cow")];
     let metrics = cowherd.metrics()?;
     ensure!(metrics.get("cowherd_extends_total", &labels) >= Some(1.0));
@@ -114,13 +126,19 @@ fn metadata(lab: &mut Lab) -> Result<()> {
     let total = || metadata_total(&dm_status("vg0-pool-tpool")?);
     let kernel_before = total()?;
 
-    Writer::start(&thin, Rate::Unlimited, Size::gib(1))?.wait(Duration::from_secs(90))?.complete()?;
+    Writer::start(&thin, Rate::Unlimited, Size::gib(1))?
+        .wait(Duration::from_secs(90))?
+        .complete()?;
 
     let labels = [("vg", "vg0"), ("lv", "pool"), ("resource", "metadata")];
     cowherd.wait_metrics("metadata is extended", EXTENDED, |m| {
-        m.get("cowherd_extends_total", &labels).is_some_and(|count| count >= 1.0)
+        m.get("cowherd_extends_total", &labels)
+            .is_some_and(|count| count >= 1.0)
     })?;
-    ensure!(total()? > kernel_before, "the kernel has no more metadata than before");
+    ensure!(
+        total()? > kernel_before,
+        "the kernel has no more metadata than before"
+    );
     ensure!(bytes(&lvs_field("vg0/pool", "lv_metadata_size")?)? > before);
     cowherd.stop()?;
     vg.remove()
@@ -137,20 +155,30 @@ fn two_groups(lab: &mut Lab) -> Result<()> {
     let cowherd = Cowherd::ready(None, &[])?;
     let extended = |vg: &str| {
         let labels = [("vg", vg), ("lv", "snap"), ("resource", "cow")];
-        let added = cowherd.metrics().ok().and_then(|m| m.get("cowherd_extended_bytes_total", &labels));
+        let added = cowherd
+            .metrics()
+            .ok()
+            .and_then(|m| m.get("cowherd_extended_bytes_total", &labels));
         added.is_some_and(|added| added > 0.0)
     };
     let lock = std::fs::File::create("/run/lock/lvm/V_vg0")?;
     lock.lock()?;
 
     for origin in &origins {
-        Writer::start(origin, Rate::MibPerSec(10), Size::mib(58))?.wait(DEADLINE)?.complete()?;
+        Writer::start(origin, Rate::MibPerSec(10), Size::mib(58))?
+            .wait(DEADLINE)?
+            .complete()?;
     }
 
     wait_until("vg1 is extended", DEADLINE, || extended("vg1"))?;
-    ensure!(lv_size_unlocked("vg0-snap-cow")? == Size::mib(64).as_bytes(), "vg0 was locked");
+    ensure!(
+        lv_size_unlocked("vg0-snap-cow")? == Size::mib(64).as_bytes(),
+        "vg0 was locked"
+    );
     drop(lock);
-    wait_until("vg0 is extended once its lock is free", EXTENDED, || extended("vg0"))?;
+    wait_until("vg0 is extended once its lock is free", EXTENDED, || {
+        extended("vg0")
+    })?;
     cowherd.stop()?;
     held.remove()?;
     free.remove()
@@ -164,8 +192,12 @@ fn hyphens(lab: &mut Lab) -> Result<()> {
     vg.cow_snapshot("or-igin", "sn.ap_1+2", Size::mib(16))?;
     let cowherd = Cowherd::ready(None, &[])?;
 
-    Writer::start(&thin, Rate::MibPerSec(20), Size::mib(128))?.wait(DEADLINE)?.complete()?;
-    Writer::start(&origin, Rate::MibPerSec(4), Size::mib(32))?.wait(DEADLINE)?.complete()?;
+    Writer::start(&thin, Rate::MibPerSec(20), Size::mib(128))?
+        .wait(DEADLINE)?
+        .complete()?;
+    Writer::start(&origin, Rate::MibPerSec(4), Size::mib(32))?
+        .wait(DEADLINE)?
+        .complete()?;
 
     let metrics = cowherd.metrics()?;
     for (lv, resource) in [("pool-x--y", "data"), ("sn.ap_1+2", "cow")] {
@@ -188,14 +220,22 @@ fn event(lab: &mut Lab) -> Result<()> {
     let cowherd = Cowherd::ready(Some(config), &[])?;
     let kernel = KernelLog::mark("low water")?;
 
-    Writer::start(&thin, Rate::Unlimited, Size::mib(190))?.wait(DEADLINE)?.complete()?;
+    Writer::start(&thin, Rate::Unlimited, Size::mib(190))?
+        .wait(DEADLINE)?
+        .complete()?;
 
     cowherd.wait_log("extending", Duration::from_secs(5))?;
     let reached = kernel_seconds(&kernel.since()?, "reached low water mark for data")?;
     let acted = log_seconds(&cowherd.log()?, "extending")?;
     let delay = acted - (reached + boot_seconds()?);
-    println!("from the kernel's event to the decision: {:.1} ms", delay * 1000.0);
-    ensure!(delay < 0.1, "the decision came {delay:.3} s after the event");
+    println!(
+        "from the kernel's event to the decision: {:.1} ms",
+        delay * 1000.0
+    );
+    ensure!(
+        delay < 0.1,
+        "the decision came {delay:.3} s after the event"
+    );
     cowherd.stop()?;
     vg.remove()
 }
@@ -229,9 +269,15 @@ fn kernel_seconds(log: &str, text: &str) -> Result<f64> {
 
 /// The wall time, in seconds of the day, of the first line of cowherd's log with this text.
 fn log_seconds(log: &str, text: &str) -> Result<f64> {
-    let line = log.lines().find(|line| line.contains(text)).unwrap_or_default();
+    let line = log
+        .lines()
+        .find(|line| line.contains(text))
+        .unwrap_or_default();
     let time = line.split(['T', 'Z']).nth(1).unwrap_or_default();
-    let parts: Vec<f64> = time.split(':').filter_map(|part| part.parse().ok()).collect();
+    let parts: Vec<f64> = time
+        .split(':')
+        .filter_map(|part| part.parse().ok())
+        .collect();
     let [hours, minutes, seconds] = parts.as_slice() else {
         anyhow::bail!("no time in {line:?}");
     };

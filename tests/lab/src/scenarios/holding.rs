@@ -53,16 +53,28 @@ fn full_group(lab: &mut Lab) -> Result<()> {
 
     ensure!(vg.free_bytes()? == 0, "not everything was taken");
     ensure!(lv_size("vg0/snap")? == Size::mib(76).as_bytes());
-    ensure!(!dm_status("vg0-snap")?.contains("Invalid"), "68 of 76 MiB cannot overflow");
+    ensure!(
+        !dm_status("vg0-snap")?.contains("Invalid"),
+        "68 of 76 MiB cannot overflow"
+    );
     let suppressed = [("reason", "no_room")];
     cowherd_.wait_metrics("the hold is counted", TOLD, |m| {
-        m.get("cowherd_extends_suppressed_total", &suppressed).is_some_and(|count| count >= 1.0)
+        m.get("cowherd_extends_suppressed_total", &suppressed)
+            .is_some_and(|count| count >= 1.0)
     })?;
     cowherd_.wait_log("the volume group has 0 B free", TOLD)?;
     let plan = cowherd(&["plan"])?;
-    ensure!(plan.stdout.contains("the volume group has 0 B free"), "{plan}");
+    ensure!(
+        plan.stdout.contains("the volume group has 0 B free"),
+        "{plan}"
+    );
     let growable = [("vg", "vg0"), ("lv", "snap")];
-    ensure!(cowherd_.metrics()?.get("cowherd_snapshot_growable_bytes", &growable) == Some(0.0));
+    ensure!(
+        cowherd_
+            .metrics()?
+            .get("cowherd_snapshot_growable_bytes", &growable)
+            == Some(0.0)
+    );
     cowherd_.stop()?;
     vg.remove()
 }
@@ -71,8 +83,13 @@ fn invalid(lab: &mut Lab) -> Result<()> {
     let vg = Vg::create("vg0", lab.disks())?;
     let origin = vg.thick("origin", Size::mib(64))?;
     vg.cow_snapshot("origin", "snap", Size::mib(8))?;
-    Writer::start(&origin, Rate::Unlimited, Size::mib(32))?.wait(DEADLINE)?.complete()?;
-    ensure!(dm_status("vg0-snap")?.contains("Invalid"), "32 MiB fit into 8");
+    Writer::start(&origin, Rate::Unlimited, Size::mib(32))?
+        .wait(DEADLINE)?
+        .complete()?;
+    ensure!(
+        dm_status("vg0-snap")?.contains("Invalid"),
+        "32 MiB fit into 8"
+    );
     let free = vg.free_bytes()?;
 
     let cowherd_ = Cowherd::ready(None, &[])?;
@@ -84,30 +101,54 @@ fn invalid(lab: &mut Lab) -> Result<()> {
     })?;
     let status = cowherd(&["status"])?;
     ensure!(status.stdout.contains("invalid"), "{status}");
-    ensure!(vg.free_bytes()? == free, "extents were spent on a lost snapshot");
-    ensure!(cowherd_.metrics()?.sum("cowherd_extends_total", &[("lv", "snap")]) == 0.0);
+    ensure!(
+        vg.free_bytes()? == free,
+        "extents were spent on a lost snapshot"
+    );
+    ensure!(
+        cowherd_
+            .metrics()?
+            .sum("cowherd_extends_total", &[("lv", "snap")])
+            == 0.0
+    );
     cowherd_.stop()?;
     vg.remove()
 }
 
 fn needs_check(lab: &mut Lab) -> Result<()> {
-    let [good, flaky_disk] = lab.disks() else { anyhow::bail!("two disks") };
+    let [good, flaky_disk] = lab.disks() else {
+        anyhow::bail!("two disks")
+    };
     sh("modprobe dm-flakey")?;
     let sectors = sh(&format!("blockdev --getsz {flaky_disk}"))?;
     let sectors = sectors.trim();
     let flaky = dm_create("flaky", &format!("0 {sectors} linear {flaky_disk} 0"))?;
-    sh(&format!("vgcreate -s 1M vg0 {good} {flaky} --config 'devices{{global_filter=[\"r,{flaky_disk},\"]}}'"))?;
-    let lvm = |command: &str| sh(&format!("{command} --config 'devices{{global_filter=[\"r,{flaky_disk},\"]}}'"));
+    sh(&format!(
+        "vgcreate -s 1M vg0 {good} {flaky} --config 'devices{{global_filter=[\"r,{flaky_disk},\"]}}'"
+    ))?;
+    let lvm = |command: &str| {
+        sh(&format!(
+            "{command} --config 'devices{{global_filter=[\"r,{flaky_disk},\"]}}'"
+        ))
+    };
     lvm(&format!("lvcreate -y -L 4M -n pmeta vg0 {flaky}"))?;
     lvm(&format!("lvcreate -y -L 64M -n pool vg0 {good}"))?;
     lvm("lvconvert -y --type thin-pool --poolmetadata vg0/pmeta vg0/pool")?;
     lvm("lvcreate -y -V 200M --thinpool vg0/pool -n thin")?;
-    Writer::start("/dev/vg0/thin", Rate::Unlimited, Size::mib(56))?.wait(DEADLINE)?.complete()?;
-    dm_reload("flaky", &format!("0 {sectors} flakey {flaky_disk} 0 0 600 1 error_writes"))?;
+    Writer::start("/dev/vg0/thin", Rate::Unlimited, Size::mib(56))?
+        .wait(DEADLINE)?
+        .complete()?;
+    dm_reload(
+        "flaky",
+        &format!("0 {sectors} flakey {flaky_disk} 0 0 600 1 error_writes"),
+    )?;
     try_sh("dd if=/dev/urandom of=/dev/vg0/thin bs=64k count=8 seek=1000 oflag=direct,sync")?;
     dm_reload("flaky", &format!("0 {sectors} linear {flaky_disk} 0"))?;
     let status = dm_status("vg0-pool-tpool")?;
-    ensure!(status.contains("needs_check"), "the pool is not sick: {status}");
+    ensure!(
+        status.contains("needs_check"),
+        "the pool is not sick: {status}"
+    );
     let tables = sh("dmsetup table vg0-pool_tdata")?;
 
     let cowherd_ = Cowherd::ready(Some("[thin_pool.data]\nthreshold_percent = 50\n"), &[])?;
@@ -121,10 +162,15 @@ fn needs_check(lab: &mut Lab) -> Result<()> {
     cowherd_.wait_metrics("it goes on looking", TOLD, |m| {
         m.sum("cowherd_polls_total", &[("trigger", "timer")]) >= 3.0
     })?;
-    ensure!(sh("dmsetup table vg0-pool_tdata")? == tables, "the data device was extended");
+    ensure!(
+        sh("dmsetup table vg0-pool_tdata")? == tables,
+        "the data device was extended"
+    );
     ensure!(cowherd_.metrics()?.sum("cowherd_extends_total", &pool) == 0.0);
     cowherd_.stop()?;
-    sh("dmsetup remove vg0-thin && vgchange -an vg0 && vgremove -ff vg0; pvremove -ff -y /dev/mapper/flaky; dmsetup remove --retry flaky")?;
+    sh(
+        "dmsetup remove vg0-thin && vgchange -an vg0 && vgremove -ff vg0; pvremove -ff -y /dev/mapper/flaky; dmsetup remove --retry flaky",
+    )?;
     Ok(())
 }
 
@@ -132,16 +178,24 @@ fn dry_run(lab: &mut Lab) -> Result<()> {
     let vg = Vg::create("vg0", lab.disks())?;
     let origin = vg.thick("origin", Size::mib(128))?;
     vg.cow_snapshot("origin", "snap", Size::mib(64))?;
-    Writer::start(&origin, Rate::Unlimited, Size::mib(56))?.wait(DEADLINE)?.complete()?;
+    Writer::start(&origin, Rate::Unlimited, Size::mib(56))?
+        .wait(DEADLINE)?
+        .complete()?;
     let cowherd_ = Cowherd::ready(None, &["--dry-run"])?;
     cowherd_.wait_log("dry run: would extend", TOLD)?;
     cowherd_.wait_metrics("the mode is exported", TOLD, |m| {
         m.get("cowherd_guard_mode", &[("mode", "dry_run")]) == Some(1.0)
     })?;
-    ensure!(lv_size("vg0/snap")? == Size::mib(64).as_bytes(), "a dry run extended");
+    ensure!(
+        lv_size("vg0/snap")? == Size::mib(64).as_bytes(),
+        "a dry run extended"
+    );
     let plan = cowherd(&["plan"])?;
     ensure!(plan.stdout.contains("vg0/snap"), "{plan}");
-    ensure!(lv_size("vg0/snap")? == Size::mib(64).as_bytes(), "plan extended");
+    ensure!(
+        lv_size("vg0/snap")? == Size::mib(64).as_bytes(),
+        "plan extended"
+    );
     cowherd_.stop()?;
     vg.remove()
 }

@@ -1,8 +1,12 @@
 //! The table of scenarios: one file per theme, each with its own `SCENARIOS`.
 //! A scenario's name is its claim. Nothing here starts QEMU or knows the host.
 
+mod extending;
 mod guest;
+mod holding;
 mod life;
+mod processes;
+mod serving;
 mod writer;
 
 use std::time::Duration;
@@ -85,7 +89,16 @@ impl Scenario {
 /// Every scenario, in the order they run.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    [guest::SCENARIOS, writer::SCENARIOS, life::SCENARIOS].concat()
+    [
+        guest::SCENARIOS,
+        writer::SCENARIOS,
+        life::SCENARIOS,
+        extending::SCENARIOS,
+        holding::SCENARIOS,
+        processes::SCENARIOS,
+        serving::SCENARIOS,
+    ]
+    .concat()
 }
 
 #[must_use]

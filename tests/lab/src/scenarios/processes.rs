@@ -77,15 +77,22 @@ fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
     let (vg, thin) = pool_under_guard(lab)?;
     let wrapper = Wrapper::install(point, "STOP")?;
     let mut first = Cowherd::ready(None, &[])?;
-    Writer::start(&thin, Rate::Unlimited, Size::mib(56))?.wait(DEADLINE)?.complete()?;
-    wait_until("lvextend stands still with devices suspended", DEADLINE, || {
-        wrapper.has_hit() && dm_suspended().is_ok_and(|list| !list.is_empty())
-    })?;
+    Writer::start(&thin, Rate::Unlimited, Size::mib(56))?
+        .wait(DEADLINE)?
+        .complete()?;
+    wait_until(
+        "lvextend stands still with devices suspended",
+        DEADLINE,
+        || wrapper.has_hit() && dm_suspended().is_ok_and(|list| !list.is_empty()),
+    )?;
     first.kill("KILL")?;
     first.wait_ended(DEADLINE)?;
     wrapper.kill_lvm()?;
     wrapper.remove()?;
-    ensure!(!dm_suspended()?.is_empty(), "the kill left nothing suspended");
+    ensure!(
+        !dm_suspended()?.is_empty(),
+        "the kill left nothing suspended"
+    );
 
     let second = Cowherd::start(None, &[])?;
 
@@ -97,10 +104,14 @@ fn killed_lvextend(lab: &mut Lab) -> Result<()> {
     let (vg, thin) = pool_under_guard(lab)?;
     let wrapper = Wrapper::install(Point::Uncommitted, "STOP")?;
     let cowherd = Cowherd::ready(None, &[])?;
-    Writer::start(&thin, Rate::Unlimited, Size::mib(56))?.wait(DEADLINE)?.complete()?;
-    wait_until("lvextend stands still with devices suspended", DEADLINE, || {
-        wrapper.has_hit() && dm_suspended().is_ok_and(|list| !list.is_empty())
-    })?;
+    Writer::start(&thin, Rate::Unlimited, Size::mib(56))?
+        .wait(DEADLINE)?
+        .complete()?;
+    wait_until(
+        "lvextend stands still with devices suspended",
+        DEADLINE,
+        || wrapper.has_hit() && dm_suspended().is_ok_and(|list| !list.is_empty()),
+    )?;
     let pages = http_get("/metrics")?;
     ensure!(pages.status == 200, "no metrics while lvextend hangs");
     wrapper.kill_lvm()?;
@@ -116,7 +127,9 @@ fn finish(vg: Vg, thin: &str, cowherd: Cowherd) -> Result<()> {
     let writer = Writer::start_from(thin, Size::mib(56), Rate::MibPerSec(20), Size::mib(60))?;
     writer.wait(DEADLINE)?.complete()?;
     let kernel = || -> Result<u64> {
-        Ok(sh("blockdev --getsize64 /dev/mapper/vg0-pool-tpool")?.trim().parse()?)
+        Ok(sh("blockdev --getsize64 /dev/mapper/vg0-pool-tpool")?
+            .trim()
+            .parse()?)
     };
     wait_until("LVM and the kernel agree", DEADLINE, || {
         let sizes = (lv_size("vg0/pool").ok(), kernel().ok());
@@ -154,7 +167,8 @@ impl Wrapper {
     fn kill_lvm(&self) -> Result<()> {
         sh("pkill -KILL -x strace; pkill -KILL -f '^/run/lab-lvm/lvm lvextend'; true")?;
         wait_until("the killed lvextend is gone", DEADLINE, || {
-            try_sh("pgrep -f '^/run/lab-lvm/lvm lvextend'").is_ok_and(|found| found.stdout.is_empty())
+            try_sh("pgrep -f '^/run/lab-lvm/lvm lvextend'")
+                .is_ok_and(|found| found.stdout.is_empty())
         })
     }
 
@@ -165,14 +179,27 @@ impl Wrapper {
 
 /// Watches a real extension of the same pool and counts to the call at which to stop the next one.
 fn call_number(point: Point) -> Result<usize> {
-    sh("strace -o /run/lab-trace -e trace=ioctl lvextend -An --noudevsync -L 68m vg0/pool \
-        --config 'backup{archive=0 backup=0} activation{monitoring=0}'")?;
+    sh(
+        "strace -o /run/lab-trace -e trace=ioctl lvextend -An --noudevsync -L 68m vg0/pool \
+        --config 'backup{archive=0 backup=0} activation{monitoring=0}'",
+    )?;
     let trace = std::fs::read_to_string("/run/lab-trace").context("reading the trace")?;
-    let calls: Vec<&str> = trace.lines().filter(|line| line.starts_with("ioctl(")).collect();
-    let is_suspend = |call: &&str| call.contains("DM_DEV_SUSPEND") && call.contains("DM_SUSPEND_FLAG");
+    let calls: Vec<&str> = trace
+        .lines()
+        .filter(|line| line.starts_with("ioctl("))
+        .collect();
+    let is_suspend =
+        |call: &&str| call.contains("DM_DEV_SUSPEND") && call.contains("DM_SUSPEND_FLAG");
     let suspends = calls.iter().filter(|call| is_suspend(call)).count();
-    ensure!(suspends > 0, "no suspend among {} calls:\n{trace}", calls.len());
-    let last_suspend = calls.iter().rposition(|call| is_suspend(call)).context("counted above")?;
+    ensure!(
+        suspends > 0,
+        "no suspend among {} calls:\n{trace}",
+        calls.len()
+    );
+    let last_suspend = calls
+        .iter()
+        .rposition(|call| is_suspend(call))
+        .context("counted above")?;
     let at = match point {
         Point::Uncommitted => last_suspend,
         Point::Committed => {
@@ -182,7 +209,12 @@ fn call_number(point: Point) -> Result<usize> {
             last_suspend + after.context("no resume after the last suspend")?
         }
     };
-    println!("stopping at call {} of {}: {}", at + 1, calls.len(), calls[at]);
+    println!(
+        "stopping at call {} of {}: {}",
+        at + 1,
+        calls.len(),
+        calls[at]
+    );
     Ok(at + 1)
 }
 
@@ -201,13 +233,22 @@ fn killed_front(lab: &mut Lab) -> Result<()> {
             cowherd.front_pid().ok().filter(|pid| *pid != front)
         })?;
         fronts.push(next);
-        wait_until("it serves", DEADLINE, || http_get("/metrics").is_ok_and(|r| r.status == 200))?;
+        wait_until("it serves", DEADLINE, || {
+            http_get("/metrics").is_ok_and(|r| r.status == 200)
+        })?;
     }
     writer.wait(DEADLINE)?.complete()?;
     println!("{} fronts", fronts.len());
-    ensure!(fronts.len() > 2, "the front was killed {} times only", fronts.len() - 1);
+    ensure!(
+        fronts.len() > 2,
+        "the front was killed {} times only",
+        fronts.len() - 1
+    );
     ensure!(cowherd.is_running()? && cowherd.pid() == guard);
-    ensure!(!dm_status("vg0-snap")?.contains("Invalid"), "the snapshot is lost");
+    ensure!(
+        !dm_status("vg0-snap")?.contains("Invalid"),
+        "the snapshot is lost"
+    );
     cowherd.wait_metrics("the new front knows of the extension", DEADLINE, |m| {
         m.sum("cowherd_extends_total", &[("lv", "snap")]) >= 1.0
     })?;
@@ -222,7 +263,11 @@ fn orphaned_front(lab: &mut Lab) -> Result<()> {
     first.kill("KILL")?;
     first.wait_ended(DEADLINE)?;
     let page = http_get("/metrics")?;
-    ensure!(page.status == 200, "the orphan does not answer: {}", page.status);
+    ensure!(
+        page.status == 200,
+        "the orphan does not answer: {}",
+        page.status
+    );
     let second = Cowherd::ready(None, &[])?;
     wait_until("the orphan has given way", DEADLINE, || {
         !std::path::Path::new(&format!("/proc/{orphan}")).exists()
@@ -237,10 +282,18 @@ fn refusals(_: &mut Lab) -> Result<()> {
     sh(&format!("mv {control} /dev/mapper/away"))?;
     let without = run(BINARY, &["run"]);
     sh(&format!("mv /dev/mapper/away {control}"))?;
-    refused(&without?, 1, "open /dev/mapper/control: device-mapper is not available")?;
+    refused(
+        &without?,
+        1,
+        "open /dev/mapper/control: device-mapper is not available",
+    )?;
 
     let guard = Cowherd::ready(None, &[])?;
-    refused(&run(BINARY, &["run"])?, 1, "another cowherd guards this host")?;
+    refused(
+        &run(BINARY, &["run"])?,
+        1,
+        "another cowherd guards this host",
+    )?;
     guard.stop()?;
 
     let taken = std::net::TcpListener::bind("127.0.0.1:10845").context("taking the port")?;
@@ -256,19 +309,36 @@ fn refusals(_: &mut Lab) -> Result<()> {
     refused(&run(BINARY, &bad)?, 2, "/nonexistent.toml")?;
     std::fs::write("/run/lab/bad.toml", "[snapshot]\nthreshold_percent = 101\n")?;
     let bad = ["run", "--config", "/run/lab/bad.toml"];
-    refused(&run(BINARY, &bad)?, 2, "snapshot.threshold_percent is 101, expected a whole number from 1 to 99")
+    refused(
+        &run(BINARY, &bad)?,
+        2,
+        "snapshot.threshold_percent is 101, expected a whole number from 1 to 99",
+    )
 }
 
 fn sh_as_nobody(command: &str) -> Result<Output> {
-    try_sh(&format!("setpriv --reuid=65534 --regid=65534 --clear-groups {BINARY} {command}"))
+    try_sh(&format!(
+        "setpriv --reuid=65534 --regid=65534 --clear-groups {BINARY} {command}"
+    ))
 }
 
 /// One line on stderr, this exit code, and nothing left running.
 fn refused(output: &Output, code: i32, text: &str) -> Result<()> {
     println!("{output}");
-    ensure!(output.code == Some(code), "exit code {:?}, expected {code}: {output}", output.code);
-    let told = output.stderr.lines().filter(|line| line.starts_with("cowherd: ")).count();
-    ensure!(told == 1 && output.stderr.contains(text), "expected one message with {text:?}: {output}");
+    ensure!(
+        output.code == Some(code),
+        "exit code {:?}, expected {code}: {output}",
+        output.code
+    );
+    let told = output
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("cowherd: "))
+        .count();
+    ensure!(
+        told == 1 && output.stderr.contains(text),
+        "expected one message with {text:?}: {output}"
+    );
     let left = try_sh("pgrep -x cowherd")?;
     ensure!(left.stdout.is_empty(), "still running: {}", left.stdout);
     Ok(())

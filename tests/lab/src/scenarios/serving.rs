@@ -39,7 +39,8 @@ fn promtool(lab: &mut Lab) -> Result<()> {
     vg.cow_snapshot("origin", "snap", Size::mib(16))?;
     let guard = Cowherd::ready(None, &[])?;
     guard.wait_metrics("the pool is seen", DEADLINE, |m| {
-        m.get("cowherd_thin_pool_data_used_bytes", &[("lv", "pool")]).is_some()
+        m.get("cowherd_thin_pool_data_used_bytes", &[("lv", "pool")])
+            .is_some()
     })?;
     std::fs::write("/run/lab/exposition", http_get("/metrics")?.body)?;
     let told = try_sh("promtool check metrics < /run/lab/exposition")?;
@@ -53,13 +54,22 @@ fn scrape(lab: &mut Lab) -> Result<()> {
     let vg = Vg::create("vg0", lab.disks())?;
     vg.pool("pool", Size::mib(256), Size::mib(16), "")?;
     // One lvm shell: 300 processes take minutes in an emulated guest.
-    sh("for i in $(seq 300); do echo lvcreate -y -An -V 16M --thinpool vg0/pool -n vm-$i-disk-0 --monitor n; done \
-        | lvm > /run/lab/many 2>&1; true")?;
+    sh(
+        "for i in $(seq 300); do echo lvcreate -y -An -V 16M --thinpool vg0/pool -n vm-$i-disk-0 --monitor n; done \
+        | lvm > /run/lab/many 2>&1; true",
+    )?;
     let made = sh("lvs --noheadings -o lv_name vg0 | grep -c vm-")?;
-    ensure!(made.trim() == "300", "{made} volumes: {}", sh("tail -3 /run/lab/many")?);
+    ensure!(
+        made.trim() == "300",
+        "{made} volumes: {}",
+        sh("tail -3 /run/lab/many")?
+    );
     let guard = Cowherd::ready(None, &[])?;
     let metrics = guard.wait_metrics("all volumes are seen", DEADLINE, |m| {
-        m.get("cowherd_thin_pool_volumes", &[("lv", "pool"), ("kind", "volume")]) == Some(300.0)
+        m.get(
+            "cowherd_thin_pool_volumes",
+            &[("lv", "pool"), ("kind", "volume")],
+        ) == Some(300.0)
             || m.sum("cowherd_thin_pool_volumes", &[("lv", "pool")]) == 300.0
     })?;
     let commands = metrics.sum("cowherd_lvm_commands_total", &[]);
@@ -72,9 +82,17 @@ fn scrape(lab: &mut Lab) -> Result<()> {
     }
     times.sort_unstable();
     println!("scrape: median {:?}, slowest {:?}", times[10], times[20]);
-    ensure!(times[10] < Duration::from_millis(10), "median {:?} of {times:?}", times[10]);
+    ensure!(
+        times[10] < Duration::from_millis(10),
+        "median {:?} of {times:?}",
+        times[10]
+    );
     let after = guard.metrics()?.sum("cowherd_lvm_commands_total", &[]);
-    ensure!(after <= commands + 1.0, "scrapes ran {} LVM commands", after - commands);
+    ensure!(
+        after <= commands + 1.0,
+        "scrapes ran {} LVM commands",
+        after - commands
+    );
     guard.stop()?;
     vg.remove()
 }
@@ -90,6 +108,9 @@ fn status(lab: &mut Lab) -> Result<()> {
         ensure!(table.stdout.contains(name), "{name} is missing: {table}");
     }
     let json = cowherd(&["status", "--json"])?;
-    ensure!(json.code == Some(0) && json.stdout.contains("\"inventory\""), "{json}");
+    ensure!(
+        json.code == Some(0) && json.stdout.contains("\"inventory\""),
+        "{json}"
+    );
     vg.remove()
 }
