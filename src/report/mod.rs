@@ -1,9 +1,9 @@
 //! A published view, told: as metrics, as a page, as text.
 //!
-//! Everything here is a pure function of a view. Nothing reads a clock, asks the kernel or LVM, or
-//! keeps state between two calls: a scrape can never wait for storage, and a volume that is gone
-//! leaves no series behind. Prometheus' conventions rule the names (prometheus.io, "Metric and label
-//! naming", "Writing exporters").
+//! Except for the log, everything here is a pure function of a view. Nothing reads a clock, asks the
+//! kernel or LVM, or keeps state between two calls: a scrape can never wait for storage, and a volume
+//! that is gone leaves no series behind. Prometheus' conventions rule the names (prometheus.io,
+//! "Metric and label naming", "Writing exporters").
 
 pub mod figures;
 pub mod log;

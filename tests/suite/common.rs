@@ -338,7 +338,7 @@ fn snapshots(herd: &mut Herd) {
         },
     );
     let odd = herd.snapshot("Odd_+.-name", "s+_.-", known(valid(204_800)));
-    odd.origin = "quoted \"and\\\nbroken".to_owned();
+    "quoted \"and\\\nbroken".clone_into(&mut odd.origin);
     // As large as it can ever need to be.
     herd.snapshot("pve", "s-whole", known(valid(1))).origin_size = Bytes::mib(50);
 }

@@ -21,11 +21,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Nobody may be held up for as long by another client.
 const PROMPT: Duration = Duration::from_secs(3);
 
+/// Is removed with the test.
+struct LockFile(PathBuf);
+
 struct Guard {
     link: UnixStream,
-    lock_file: PathBuf,
+    lock_file: LockFile,
     address: SocketAddr,
     front: JoinHandle<Result<(), FrontError>>,
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// What a client got back.
@@ -75,7 +84,7 @@ impl Guard {
     }
 }
 
-fn spawn(address: SocketAddr) -> (UnixStream, PathBuf, JoinHandle<Result<(), FrontError>>) {
+fn spawn(address: SocketAddr) -> (UnixStream, LockFile, JoinHandle<Result<(), FrontError>>) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let file = format!("cowherd-front-{}-{number}.lock", std::process::id());
@@ -88,7 +97,7 @@ fn spawn(address: SocketAddr) -> (UnixStream, PathBuf, JoinHandle<Result<(), Fro
     };
     let (ours, theirs) = UnixStream::pair().expect("a socket pair can be made");
     let front = thread::spawn(move || front::serve(theirs, options));
-    (ours, lock_file, front)
+    (ours, LockFile(lock_file), front)
 }
 
 /// A view made just now.
@@ -390,7 +399,7 @@ fn without_its_guard_it_serves_until_another_guard_lives() {
     assert_eq!(served.status, 200);
     assert!(served.body.contains("pool0"));
     assert!(!guard.front.is_finished());
-    let lock = File::open(&guard.lock_file).expect("the lock file exists");
+    let lock = File::open(&guard.lock_file.0).expect("the lock file exists");
     // The front looks at the lock by taking it for a moment.
     wait_for("the lock", || {
         flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
