@@ -49,9 +49,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
         "thread::sleep",
         &[
             "act/lock.rs",
-            "guard/front.rs",
-            "guard/workers.rs",
             "front/",
+            "guard/front.rs",
+            "guard/run.rs",
+            "guard/workers.rs",
         ],
     ),
     ("DM::new", &["observe/device_mapper.rs", "act/resume.rs"]),

@@ -1,6 +1,6 @@
 //! `cowherd front`: the unprivileged process, started by the guard only.
 
-use crate::front::{self, Options};
+use crate::front::{self, FrontError, Options};
 use crate::report::log;
 
 use super::{Failure, FrontArguments};
@@ -12,5 +12,13 @@ pub(super) fn run(arguments: FrontArguments) -> Result<(), Failure> {
         telemetry_path: arguments.telemetry_path,
         lock_file: arguments.lock_file,
     };
-    front::run(options).map_err(Failure::other)
+    front::run(options).map_err(|error| match error {
+        FrontError::Listen(_) => Failure::Told,
+        FrontError::Stdin(_)
+        | FrontError::Signals(_)
+        | FrontError::Thread(_)
+        | FrontError::Runtime(_)
+        | FrontError::Tell(_)
+        | FrontError::Understand(_) => Failure::other(error),
+    })
 }

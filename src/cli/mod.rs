@@ -108,6 +108,8 @@ enum Level {
 enum Failure {
     Config(ConfigError),
     Other(Box<dyn Error>),
+    /// Whoever started the command has been told already.
+    Told,
 }
 
 /// Runs the command that the arguments name.
@@ -125,6 +127,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Config(error)) => fail(&error, 2),
         Err(Failure::Other(error)) => fail(error.as_ref(), 1),
+        Err(Failure::Told) => ExitCode::FAILURE,
     }
 }
 

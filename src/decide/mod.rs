@@ -21,6 +21,8 @@ use crate::model::policy::Policy;
 use crate::model::time::Moment;
 use crate::model::units::{Bytes, Extents, SECTOR_BYTES, Sectors, THIN_METADATA_BLOCK};
 
+pub use trigger::threshold_percent;
+
 use room::Room;
 use store::Store;
 

@@ -39,7 +39,8 @@ pub(super) fn of(
 
 /// The configured threshold; for small metadata devices LVM's own, lower one
 /// (lvm2 `lv_manip.c`, `_adjust_policy_params`): 4 MiB must stay free, or a quarter.
-pub(super) fn threshold_percent(store: &Store<'_>, growth: &Growth) -> u64 {
+#[must_use]
+pub fn threshold_percent(store: &Store<'_>, growth: &Growth) -> u64 {
     if store.target.resource != Resource::Metadata {
         return growth.threshold_percent;
     }

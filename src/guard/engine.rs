@@ -383,6 +383,10 @@ fn store_views(situation: &Situation<'_>) -> Vec<StoreView> {
             growable: decide::forecast::growable(situation, &store),
             fill_bytes_per_second: situation.history.trend(&store.target),
             useful_max: useful_max(&store),
+            threshold_percent: decide::threshold_percent(
+                &store,
+                situation.policy.growth(store.target.resource),
+            ),
             target: store.target,
         })
         .collect()

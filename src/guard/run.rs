@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -34,6 +35,9 @@ use super::workers::{self, Errand, Inputs, Lanes};
 const INPUTS_MAX: usize = 256;
 /// Held by the living guard, watched by an orphaned front.
 const LOCK_FILE: &str = "guard.lock";
+/// An orphaned front tests the lock for a moment; a living guard keeps it.
+const LOCK_LIMIT: Duration = Duration::from_millis(500);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 /// A stop waits this long for an lvextend of ours: killing it would leave devices suspended.
 const STOP_LIMIT: Duration = Duration::from_secs(80);
 /// A tick at least this often, so that a missed due time cannot become a stall.
@@ -135,10 +139,14 @@ fn take_lock(path: &Path) -> Result<File, GuardError> {
             path: path.into(),
             source,
         })?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(_) => Err(GuardError::Running { path: path.into() }),
+    let started = clock::moment();
+    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if clock::moment().since(started) > LOCK_LIMIT {
+            return Err(GuardError::Running { path: path.into() });
+        }
+        thread::sleep(LOCK_RETRY);
     }
+    Ok(file)
 }
 
 /// A stop signal sets the flag and wakes the loop.

@@ -43,6 +43,8 @@ pub struct StoreView {
     pub fill_bytes_per_second: f64,
     /// Largest size that LVM and the kernel can use.
     pub useful_max: Bytes,
+    /// Where it is extended: the policy's threshold, or LVM's lower one for small pool metadata.
+    pub threshold_percent: u64,
 }
 
 /// Something worth a line on the page.

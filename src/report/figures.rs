@@ -148,7 +148,7 @@ impl<'a> Figures<'a> {
     #[must_use]
     pub fn is_past_threshold(&self) -> bool {
         self.used
-            .is_some_and(|used| used > self.size.percent_ceil(self.growth.threshold_percent))
+            .is_some_and(|used| used > self.size.percent_ceil(self.store.threshold_percent))
     }
 }
 

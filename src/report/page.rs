@@ -165,7 +165,7 @@ fn bar(figures: &Figures<'_>) -> String {
         "<div class=\"{class}\"><i style=\"width:{:.1}%\"></i><b style=\"left:{}%\"></b>\
          <span>{}</span></div>",
         ratio * 100.0,
-        figures.growth.threshold_percent,
+        figures.store.threshold_percent,
         text::percent(ratio),
     )
 }

@@ -309,7 +309,7 @@ fn object<'a>(figures: &Figures<'a>) -> [&'a str; 2] {
 }
 
 fn threshold(figures: &Figures<'_>) -> f64 {
-    Bytes(figures.growth.threshold_percent).ratio_of(Bytes(100))
+    Bytes(figures.store.threshold_percent).ratio_of(Bytes(100))
 }
 
 fn full_at(view: &View, figures: &Figures<'_>) -> Option<f64> {

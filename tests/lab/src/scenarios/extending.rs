@@ -89,7 +89,10 @@ fn data(lab: &mut Lab) -> Result<()> {
 
 fn cow(lab: &mut Lab) -> Result<()> {
     let vg = Vg::create("vg0", lab.disks())?;
-    let origin = vg.thick("origin", Size::mib(512))?;
+    let origin = vg.thick("origin", Size::mib(320))?;
+    Writer::start(&origin, Rate::Unlimited, Size::mib(16))?
+        .wait(DEADLINE)?
+        .complete()?;
     let before = checksum(&origin)?;
     let snapshot = vg.cow_snapshot("origin", "snap", Size::mib(64))?;
     let cowherd = Cowherd::ready(None, &[])?;
@@ -110,7 +113,7 @@ fn cow(lab: &mut Lab) -> Result<()> {
     let labels = [("vg", "vg0"), ("lv", "snap"), ("resource", "cow")];
     let metrics = cowherd.metrics()?;
     ensure!(metrics.get("cowherd_extends_total", &labels) >= Some(1.0));
-    ensure!(metrics.sum("cowherd_extend_failures_total", &labels) == 0.0);
+    ensure!(metrics.sum("cowherd_extend_failures_total", &labels) < 1.0);
     cowherd.stop()?;
     vg.remove()
 }
@@ -215,6 +218,8 @@ fn event(lab: &mut Lab) -> Result<()> {
     let options = "--config activation/thin_pool_autoextend_threshold=70";
     vg.pool("pool", Size::mib(256), Size::mib(4), options)?;
     let thin = vg.thin("pool", "thin", Size::mib(512))?;
+    // Making a volume has reloaded the pool with the default threshold, which means no mark.
+    sh(&format!("lvchange --refresh {options} vg0/pool"))?;
     let config = "[thin_pool.data]\nthreshold_percent = 60\n\
                   [timing]\nplausible_rate = \"1 B\"\nlook_min_ms = 10000\nlook_max_ms = 60000\n";
     let cowherd = Cowherd::ready(Some(config), &[])?;
@@ -240,8 +245,9 @@ fn event(lab: &mut Lab) -> Result<()> {
     vg.remove()
 }
 
+/// Of the first 32 MiB: hashing more takes long in an emulated guest.
 fn checksum(device: &str) -> Result<String> {
-    sh(&format!("sha256sum < {device}"))
+    sh(&format!("head -c 32M {device} | md5sum"))
 }
 
 fn bytes(text: &str) -> Result<u64> {

@@ -109,7 +109,7 @@ fn invalid(lab: &mut Lab) -> Result<()> {
         cowherd_
             .metrics()?
             .sum("cowherd_extends_total", &[("lv", "snap")])
-            == 0.0
+            < 1.0
     );
     cowherd_.stop()?;
     vg.remove()
@@ -166,7 +166,7 @@ fn needs_check(lab: &mut Lab) -> Result<()> {
         sh("dmsetup table vg0-pool_tdata")? == tables,
         "the data device was extended"
     );
-    ensure!(cowherd_.metrics()?.sum("cowherd_extends_total", &pool) == 0.0);
+    ensure!(cowherd_.metrics()?.sum("cowherd_extends_total", &pool) < 1.0);
     cowherd_.stop()?;
     sh(
         "dmsetup remove vg0-thin && vgchange -an vg0 && vgremove -ff vg0; pvremove -ff -y /dev/mapper/flaky; dmsetup remove --retry flaky",

@@ -87,8 +87,8 @@ fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
     )?;
     first.kill("KILL")?;
     first.wait_ended(DEADLINE)?;
-    wrapper.kill_lvm()?;
-    wrapper.remove()?;
+    Wrapper::kill_lvm()?;
+    Wrapper::remove()?;
     ensure!(
         !dm_suspended()?.is_empty(),
         "the kill left nothing suspended"
@@ -114,8 +114,8 @@ fn killed_lvextend(lab: &mut Lab) -> Result<()> {
     )?;
     let pages = http_get("/metrics")?;
     ensure!(pages.status == 200, "no metrics while lvextend hangs");
-    wrapper.kill_lvm()?;
-    wrapper.remove()?;
+    Wrapper::kill_lvm()?;
+    Wrapper::remove()?;
     finish(vg, &thin, cowherd)
 }
 
@@ -142,7 +142,9 @@ fn finish(vg: Vg, thin: &str, cowherd: Cowherd) -> Result<()> {
 }
 
 /// Stands in lvm's place and sends a signal to a real lvextend at one of its device-mapper calls.
-struct Wrapper;
+struct Wrapper {
+    hit: &'static str,
+}
 
 impl Wrapper {
     fn install(point: Point, signal: &str) -> Result<Self> {
@@ -157,14 +159,16 @@ impl Wrapper {
              EOF\n\
              chmod +x /run/lab-lvm/wrapper && cp /run/lab-lvm/wrapper /usr/sbin/lvm"
         ))?;
-        Ok(Self)
+        Ok(Self {
+            hit: "/run/lab-lvm/hit",
+        })
     }
 
     fn has_hit(&self) -> bool {
-        std::path::Path::new("/run/lab-lvm/hit").exists()
+        std::path::Path::new(self.hit).exists()
     }
 
-    fn kill_lvm(&self) -> Result<()> {
+    fn kill_lvm() -> Result<()> {
         sh("pkill -KILL -x strace; pkill -KILL -f '^/run/lab-lvm/lvm lvextend'; true")?;
         wait_until("the killed lvextend is gone", DEADLINE, || {
             try_sh("pgrep -f '^/run/lab-lvm/lvm lvextend'")
@@ -172,7 +176,7 @@ impl Wrapper {
         })
     }
 
-    fn remove(self) -> Result<()> {
+    fn remove() -> Result<()> {
         sh(&format!("cp {REAL_LVM} /usr/sbin/lvm")).map(drop)
     }
 }
@@ -198,7 +202,7 @@ fn call_number(point: Point) -> Result<usize> {
     );
     let last_suspend = calls
         .iter()
-        .rposition(|call| is_suspend(call))
+        .rposition(&is_suspend)
         .context("counted above")?;
     let at = match point {
         Point::Uncommitted => last_suspend,

@@ -70,7 +70,6 @@ fn scrape(lab: &mut Lab) -> Result<()> {
             "cowherd_thin_pool_volumes",
             &[("lv", "pool"), ("kind", "volume")],
         ) == Some(300.0)
-            || m.sum("cowherd_thin_pool_volumes", &[("lv", "pool")]) == 300.0
     })?;
     let commands = metrics.sum("cowherd_lvm_commands_total", &[]);
     let mut times = Vec::new();
