@@ -7,6 +7,13 @@
 //!                                      ^--- /out (9p): verdicts, exit --+
 //! ```
 //!
+//! A new scenario: a function `fn(&mut Lab) -> Result<()>` in the file of its
+//! theme below `scenarios/`, written with the verbs of `guest` (`lvm`, `dm`, `sh`,
+//! `writer`, `cowherd`, `http`), and a line in that file's table. Its name is its
+//! claim. It runs as root with empty disks of its own; what it leaves behind is
+//! removed, and where that cannot be, or might not, the table says `own_guest()`.
+//! The guest sees this machine's files, but neither its /tmp nor its /run.
+//!
 //! One binary serves both sides: the host half starts QEMU, and the guest's
 //! init runs the same binary as `lab guest ...`. `host` and `guest` never
 //! import each other; they meet in `scenarios` (the table), `verdict` (what the

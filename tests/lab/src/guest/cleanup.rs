@@ -118,6 +118,16 @@ fn remove_volumes() -> Result<()> {
     kill_all()?;
     let left = sh("dmsetup ls")?;
     ensure!(left.stdout == "No devices found", "devices left: {left}");
+    remove_links()
+}
+
+/// Of volumes that went without LVM: it makes no group whose folder is there.
+fn remove_links() -> Result<()> {
+    let output = sh("set -e -o pipefail
+        find /dev -mindepth 2 -maxdepth 2 -type l -lname '/dev/mapper/*' -printf '%h\\n' -delete |
+            sort -u | xargs -r rmdir
+        dmsetup mknodes")?;
+    ensure!(output.success(), "removing links of volumes: {output}");
     Ok(())
 }
 

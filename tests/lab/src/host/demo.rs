@@ -14,6 +14,8 @@ use crate::size::Size;
 use crate::verdict::DEMO_READY;
 
 const DISKS: [Size; 2] = [Size::gib(3), Size::gib(3)];
+/// The kernel, the overlay with cowherd in it, LVM and two writers.
+const MEMORY: Size = Size::gib(1);
 /// Boot, volumes and their first filling, and the last look, on a busy machine.
 const AROUND: Duration = Duration::from_secs(180);
 
@@ -21,32 +23,39 @@ const AROUND: Duration = Duration::from_secs(180);
 const LINES_BEFORE: usize = 30;
 
 pub fn demo(demo: Demo) -> Result<u8> {
-    let page = (Ipv4Addr::LOCALHOST, demo.port);
     // Asked before minutes are spent on building and booting.
-    TcpListener::bind(page).with_context(|| {
-        format!(
-            "port {} of 127.0.0.1 is taken: choose one with --port",
-            demo.port
-        )
-    })?;
+    let port = demo.port;
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .with_context(|| format!("port {port} of 127.0.0.1 is taken: choose one with --port"))?;
     let host = Host::prepare()?;
     checks::build()?;
     println!("lab: booting a guest, making volumes, starting cowherd ...");
+    let mut guest = boot(&host, demo)?;
+    let end = follow(&host, demo, &mut guest)?;
+    conclude(demo, end, &guest)
+}
+
+fn boot(host: &Host, demo: Demo) -> Result<Guest> {
     let lasts = demo.lasts.map(|d| d.as_secs().to_string());
-    let mut guest = Guest::boot(
-        &host,
+    Guest::boot(
+        host,
         &Boot {
             name: "demo",
             verb: &format!("demo {}", lasts.as_deref().unwrap_or("until-stopped")),
             disks: &DISKS,
-            memory: Size::gib(1),
+            memory: MEMORY,
             forward: Some(Forward {
                 host_port: demo.port,
                 guest_port: PAGE_PORT,
             }),
             cowherd: true,
         },
-    )?;
+    )
+}
+
+/// Passes on what the guest prints once cowherd runs; before that only when it
+/// never came to it.
+fn follow(host: &Host, demo: Demo, guest: &mut Guest) -> Result<End> {
     let mut is_ready = false;
     let mut before = Vec::new();
     let deadline = demo.lasts.map(|lasts| lasts + AROUND);
@@ -60,11 +69,10 @@ pub fn demo(demo: Demo) -> Result<u8> {
         Event::Tick => {}
     })?;
     if !is_ready && end != End::Interrupted {
-        // What went wrong is in the last lines.
         let from = before.len().saturating_sub(LINES_BEFORE);
-        before[from..].iter().for_each(|line| println!("{line}"));
+        println!("{}", before[from..].join("\n"));
     }
-    conclude(demo, end, &guest)
+    Ok(end)
 }
 
 fn explain(demo: Demo) {

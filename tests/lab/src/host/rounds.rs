@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::Host;
 use super::machine::{Boot, End, Event, Guest};
@@ -76,19 +76,7 @@ fn run_round(
     round: &[Scenario],
     judged: &mut Vec<Judged>,
 ) -> Result<Vec<Scenario>> {
-    let names: Vec<&str> = round.iter().map(|s| s.name).collect();
-    let memory = round.iter().map(|s| s.memory).max();
-    let mut guest = Guest::boot(
-        host,
-        &Boot {
-            name,
-            verb: &format!("scenarios {}", names.join(" ")),
-            disks: &disks(round),
-            memory: memory.unwrap_or(Size::gib(1)),
-            forward: None,
-            cowherd: true,
-        },
-    )?;
+    let mut guest = boot(host, name, round)?;
     let mut verdicts = Verdicts::of(&guest);
     let end = guest.watch(
         &host.interrupt,
@@ -101,32 +89,42 @@ fn run_round(
     if end == End::Interrupted {
         bail!("interrupted");
     }
-    let done = verdicts.told.len();
-    judged.extend(
-        round
-            .iter()
-            .zip(&verdicts.told)
-            .map(|(scenario, verdict)| Judged {
-                name: scenario.name,
-                passed: verdict.outcome == Outcome::Passed,
-            }),
-    );
-    let mut rest = round[done.min(round.len())..].to_vec();
-    let was_told = verdicts
-        .told
-        .last()
-        .is_some_and(|v| v.outcome == Outcome::Wedged);
-    if !rest.is_empty() && !was_told {
-        // It died without a word: the one that ran is to blame.
-        let blamed = rest.remove(0);
-        println!("  FAIL  {}: the guest {}", blamed.name, died(end));
-        println!("        console: {}", guest.console_file.display());
-        judged.push(Judged {
-            name: blamed.name,
-            passed: false,
-        });
+    let told = verdicts.told;
+    judged.extend(round.iter().zip(&told).map(|(scenario, verdict)| Judged {
+        name: scenario.name,
+        passed: verdict.outcome == Outcome::Passed,
+    }));
+    let rest = &round[told.len().min(round.len())..];
+    let gave_up = told.last().is_some_and(|v| v.outcome == Outcome::Wedged);
+    match rest.split_first() {
+        // It ended without a word: the one that ran is to blame.
+        Some((running, rest)) if !gave_up => {
+            println!("  FAIL  {}: the guest {}", running.name, died(end));
+            println!("        console: {}", guest.console_file.display());
+            judged.push(Judged {
+                name: running.name,
+                passed: false,
+            });
+            Ok(rest.to_vec())
+        }
+        Some(_) | None => Ok(rest.to_vec()),
     }
-    Ok(rest)
+}
+
+fn boot(host: &Host, name: &str, round: &[Scenario]) -> Result<Guest> {
+    let names: Vec<&str> = round.iter().map(|s| s.name).collect();
+    let memory = round.iter().map(|s| s.memory).max();
+    Guest::boot(
+        host,
+        &Boot {
+            name,
+            verb: &format!("scenarios {}", names.join(" ")),
+            disks: &disks(round),
+            memory: memory.context("a round without a scenario")?,
+            forward: None,
+            cowherd: true,
+        },
+    )
 }
 
 fn died(end: End) -> &'static str {
