@@ -59,21 +59,26 @@ pub struct Tools {
 /// Extends one store, verified.
 #[must_use]
 pub fn extend(tools: &Tools, eyes: &impl Eyes, extension: &Extension) -> Outcome {
-    let started = Instant::now();
-    let mut lock_wait = Duration::ZERO;
-    let end = steps(tools, eyes, extension, &mut lock_wait);
-    Outcome {
+    let mut outcome = Outcome {
         extension: extension.clone(),
-        took: started.elapsed(),
-        lock_wait,
-        end,
-    }
+        took: Duration::ZERO,
+        lock_wait: Duration::ZERO,
+        mended: false,
+        end: End::Changed {
+            found: String::new(),
+        },
+    };
+    let started = Instant::now();
+    outcome.end = steps(tools, eyes, &mut outcome);
+    outcome.took = started.elapsed();
+    outcome
 }
 
-fn steps(tools: &Tools, eyes: &impl Eyes, extension: &Extension, lock_wait: &mut Duration) -> End {
+fn steps(tools: &Tools, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
     let started = Instant::now();
+    let extension = &outcome.extension;
     let locked = tools.locks.take(&extension.name.vg, LOCK_DEADLINE);
-    *lock_wait = started.elapsed();
+    outcome.lock_wait = started.elapsed();
     let lock = match locked {
         Ok(lock) => lock,
         Err(error) => return failed(Failure::Lock, error.to_string()),
@@ -88,7 +93,7 @@ fn steps(tools: &Tools, eyes: &impl Eyes, extension: &Extension, lock_wait: &mut
     // lvextend takes the lock itself. In between only LVM can change anything, and an absolute size
     // makes that harmless: the later of two is refused.
     drop(lock);
-    run(tools, eyes, extension)
+    run(tools, eyes, outcome)
 }
 
 /// Why the extension no longer fits the store, if so.
@@ -105,16 +110,21 @@ fn changed(eyes: &impl Eyes, extension: &Extension) -> Option<String> {
     }
 }
 
-fn run(tools: &Tools, eyes: &impl Eyes, extension: &Extension) -> End {
+fn run(tools: &Tools, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
+    let extension = &outcome.extension;
     let finished = match lvextend::run(&tools.lvm, extension) {
         Ok(finished) => finished,
         Err(error) => return failed(Failure::Spawn, error.to_string()),
     };
     if finished.status.code().is_some() {
         tools.intents.remove(&extension.name.vg);
-    } else if let Mended::Stuck { why } = mend::mend(tools, eyes, extension) {
-        // Somebody killed it, perhaps with devices suspended, and they still are.
-        return failed(Failure::Killed, why);
+    } else {
+        // Somebody killed it, perhaps with devices suspended.
+        match mend::mend(tools, eyes, extension) {
+            Mended::NothingToDo => {}
+            Mended::Resumed { .. } => outcome.mended = true,
+            Mended::Stuck { why } => return failed(Failure::Killed, why),
+        }
     }
     match eyes.sight(&extension.target) {
         Ok(sight) if sight.total > extension.kernel_total => End::Extended {

@@ -179,6 +179,10 @@ impl Engine {
         self.history.note_outcome(outcome, now);
         self.tally.lock_wait.note(outcome.lock_wait);
         self.tally.extend_duration.note(outcome.took);
+        if outcome.mended {
+            self.tally.mended += 1;
+            self.tell(now, orders, Note::of(Level::Warn, Note::MENDED, extension));
+        }
         if self.report.running {
             self.report
                 .outdated

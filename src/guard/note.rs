@@ -22,6 +22,8 @@ pub enum Level {
 }
 
 impl Note {
+    pub(super) const MENDED: &str = "mended devices that a killed extension had left suspended";
+
     pub(super) fn new(level: Level, message: &'static str, detail: String) -> Self {
         Self {
             level,

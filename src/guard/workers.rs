@@ -278,6 +278,7 @@ pub(super) fn extend(tools: Tools, extension: Extension, inputs: Inputs) -> io::
                 extension,
                 took: Duration::ZERO,
                 lock_wait: Duration::ZERO,
+                mended: false,
                 end: End::Failed {
                     failure: Failure::Unverified,
                     detail: chain(&error),
@@ -313,7 +314,7 @@ fn mended_note(intent: &Extension, mended: &Mended) -> Note {
         ),
         Mended::Resumed { by } => (
             Level::Warn,
-            "mended devices that a killed extension had left suspended",
+            Note::MENDED,
             match by {
                 Step::Extend => "by the same extension again",
                 Step::Refresh => "by a refresh",

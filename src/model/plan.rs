@@ -273,6 +273,8 @@ pub struct Outcome {
     pub extension: Extension,
     pub took: Duration,
     pub lock_wait: Duration,
+    /// lvextend was killed by somebody and left devices suspended, which have been resumed.
+    pub mended: bool,
     pub end: End,
 }
 

@@ -1,6 +1,6 @@
 //! What cowherd is for: volumes grow before they are full, on the real kernel.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 
@@ -232,7 +232,7 @@ fn event(lab: &mut Lab) -> Result<()> {
     cowherd.wait_log("extending", Duration::from_secs(5))?;
     let reached = kernel_seconds(&kernel.since()?, "reached low water mark for data")?;
     let acted = log_seconds(&cowherd.log()?, "extending")?;
-    let delay = acted - (reached + boot_seconds()?);
+    let delay = acted - (reached + log_clock_offset()?);
     println!(
         "from the kernel's event to the decision: {:.1} ms",
         delay * 1000.0
@@ -290,9 +290,13 @@ fn log_seconds(log: &str, text: &str) -> Result<f64> {
     Ok(hours * 3600.0 + minutes * 60.0 + seconds)
 }
 
-/// The wall time of the boot, in seconds of the day; the kernel's log counts from there.
-fn boot_seconds() -> Result<f64> {
-    let wall: f64 = sh("date -u +%s.%N")?.trim().parse()?;
-    let uptime = sh("cut -d' ' -f1 /proc/uptime")?.trim().parse::<f64>()?;
-    Ok((wall - uptime).rem_euclid(86_400.0))
+/// What to add to a time of the kernel's log to get the wall time, in seconds of the day: the kernel's
+/// log has a clock of its own, so a line is put there and read back.
+fn log_clock_offset() -> Result<f64> {
+    let mark = KernelLog::mark("clock")?;
+    // At once: starting a process takes a tenth of a second here.
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+    let line = sh("dmesg | grep 'lab: clock' | tail -1")?;
+    drop(mark);
+    Ok((wall - kernel_seconds(&line, "lab: clock")?).rem_euclid(86_400.0))
 }

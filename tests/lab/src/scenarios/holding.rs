@@ -169,7 +169,7 @@ fn needs_check(lab: &mut Lab) -> Result<()> {
     ensure!(cowherd_.metrics()?.sum("cowherd_extends_total", &pool) < 1.0);
     cowherd_.stop()?;
     sh(
-        "dmsetup remove vg0-thin && vgchange -an vg0 && vgremove -ff vg0; pvremove -ff -y /dev/mapper/flaky; dmsetup remove --retry flaky",
+        "dmsetup remove vg0-thin && vgchange -an vg0 && vgremove -ff vg0; pvremove -ff -y /dev/mapper/flaky; dmsetup remove --retry flaky; rm -rf /dev/vg0",
     )?;
     Ok(())
 }

@@ -75,19 +75,12 @@ fn pool_under_guard(lab: &Lab) -> Result<(Vg, String)> {
 
 fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
     let (vg, thin) = pool_under_guard(lab)?;
-    let wrapper = Wrapper::install(point, "STOP")?;
+    let wrapper = Wrapper::install(point, "kill -STOP $PPID")?;
     let mut first = Cowherd::ready(None, &[])?;
-    Writer::start(&thin, Rate::Unlimited, Size::mib(56))?
-        .wait(DEADLINE)?
-        .complete()?;
-    wait_until(
-        "lvextend stands still with devices suspended",
-        DEADLINE,
-        || wrapper.has_hit() && dm_suspended().is_ok_and(|list| !list.is_empty()),
-    )?;
+    fill(&thin)?;
+    wrapper.wait_killed()?;
     first.kill("KILL")?;
     first.wait_ended(DEADLINE)?;
-    Wrapper::kill_lvm()?;
     Wrapper::remove()?;
     ensure!(
         !dm_suspended()?.is_empty(),
@@ -96,84 +89,95 @@ fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
 
     let second = Cowherd::start(None, &[])?;
 
-    second.wait_log("mended devices", MENDED)?;
     finish(vg, &thin, second)
 }
 
 fn killed_lvextend(lab: &mut Lab) -> Result<()> {
     let (vg, thin) = pool_under_guard(lab)?;
-    let wrapper = Wrapper::install(Point::Uncommitted, "STOP")?;
+    Wrapper::install(Point::Uncommitted, "")?;
     let cowherd = Cowherd::ready(None, &[])?;
-    Writer::start(&thin, Rate::Unlimited, Size::mib(56))?
-        .wait(DEADLINE)?
-        .complete()?;
-    wait_until(
-        "lvextend stands still with devices suspended",
-        DEADLINE,
-        || wrapper.has_hit() && dm_suspended().is_ok_and(|list| !list.is_empty()),
-    )?;
-    let pages = http_get("/metrics")?;
-    ensure!(pages.status == 200, "no metrics while lvextend hangs");
-    Wrapper::kill_lvm()?;
-    Wrapper::remove()?;
+    fill(&thin)?;
     finish(vg, &thin, cowherd)
+}
+
+/// Puts the pool of 64 MiB past its threshold.
+fn fill(thin: &str) -> Result<()> {
+    Writer::start(thin, Rate::Unlimited, Size::mib(56))?
+        .wait(DEADLINE)?
+        .complete()
 }
 
 /// Nothing is suspended, writing goes on, and LVM and the kernel agree about the size.
 fn finish(vg: Vg, thin: &str, cowherd: Cowherd) -> Result<()> {
+    cowherd.wait_log("mended devices", MENDED)?;
     wait_until("nothing is suspended", MENDED, || {
         dm_suspended().is_ok_and(|list| list.is_empty())
     })?;
     let writer = Writer::start_from(thin, Size::mib(56), Rate::MibPerSec(20), Size::mib(60))?;
     writer.wait(DEADLINE)?.complete()?;
-    let kernel = || -> Result<u64> {
-        Ok(sh("blockdev --getsize64 /dev/mapper/vg0-pool-tpool")?
-            .trim()
-            .parse()?)
-    };
-    wait_until("LVM and the kernel agree", DEADLINE, || {
-        let sizes = (lv_size("vg0/pool").ok(), kernel().ok());
-        sizes.0 == sizes.1 && sizes.0 > Some(Size::mib(64).as_bytes())
-    })?;
+    let sizes = || -> Result<(u64, u64)> { Ok((lv_size("vg0/pool")?, kernel_size()?)) };
+    let agreed = wait_until("LVM and the kernel agree", DEADLINE, || {
+        sizes().is_ok_and(|(lvm, kernel)| lvm == kernel && lvm > Size::mib(64).as_bytes())
+    });
+    agreed.with_context(|| format!("LVM and the kernel say {:?}", sizes()))?;
     sh("vgck vg0")?;
+    Wrapper::remove()?;
     let log = cowherd.stop()?;
     ensure!(!log.contains("could not mend"), "{log}");
     vg.remove()
 }
 
-/// Stands in lvm's place and sends a signal to a real lvextend at one of its device-mapper calls.
+/// What the kernel has room for in the pool of these scenarios.
+fn kernel_size() -> Result<u64> {
+    let status = dm_status("vg0-pool-tpool")?;
+    let data = status
+        .split_whitespace()
+        .filter(|field| field.contains('/'))
+        .nth(1);
+    let blocks: u64 = data
+        .and_then(|field| field.split('/').nth(1))
+        .unwrap_or_default()
+        .parse()?;
+    Ok(blocks * 64 * 1024)
+}
+
+/// Stands in lvm's place: the first lvextend is killed at one of its device-mapper calls.
 struct Wrapper {
     hit: &'static str,
 }
 
 impl Wrapper {
-    fn install(point: Point, signal: &str) -> Result<Self> {
+    /// `first` is run by the wrapper before lvextend, as a child of the guard.
+    fn install(point: Point, first: &str) -> Result<Self> {
         let at = call_number(point)?;
+        let hit = "/run/lab-lvm/hit";
         sh(&format!(
-            "mkdir -p /run/lab-lvm && cp /usr/sbin/lvm {REAL_LVM} && rm -f /run/lab-lvm/hit && \
+            "mkdir -p /run/lab-lvm && cp /usr/sbin/lvm {REAL_LVM} && rm -f {hit} && \
              cat > /run/lab-lvm/wrapper <<'EOF'\n\
              #!/bin/sh\n\
-             [ \"$1\" = lvextend ] || exec {REAL_LVM} \"$@\"\n\
-             echo > /run/lab-lvm/hit\n\
-             exec strace -o /dev/null -e trace=ioctl -e inject=ioctl:signal=SIG{signal}:when={at} {REAL_LVM} \"$@\"\n\
+             [ \"${{0##*/}}\" = lvm ] || exec {REAL_LVM} \"${{0##*/}}\" \"$@\"\n\
+             [ \"$1\" = lvextend ] && [ ! -e {hit} ] || exec {REAL_LVM} \"$@\"\n\
+             echo > {hit}\n\
+             {first}\n\
+             exec strace -o /dev/null -e trace=ioctl -e inject=ioctl:signal=SIGKILL:when={at} {REAL_LVM} \"$@\"\n\
              EOF\n\
              chmod +x /run/lab-lvm/wrapper && cp /run/lab-lvm/wrapper /usr/sbin/lvm"
         ))?;
-        Ok(Self {
-            hit: "/run/lab-lvm/hit",
-        })
+        Ok(Self { hit })
     }
 
-    fn has_hit(&self) -> bool {
-        std::path::Path::new(self.hit).exists()
-    }
-
-    fn kill_lvm() -> Result<()> {
-        sh("pkill -KILL -x strace; pkill -KILL -f '^/run/lab-lvm/lvm lvextend'; true")?;
-        wait_until("the killed lvextend is gone", DEADLINE, || {
-            try_sh("pgrep -f '^/run/lab-lvm/lvm lvextend'")
-                .is_ok_and(|found| found.stdout.is_empty())
-        })
+    /// An lvextend that had ended by itself would have left nothing suspended.
+    fn wait_killed(&self) -> Result<()> {
+        wait_until(
+            "lvextend has been killed with devices suspended",
+            DEADLINE,
+            || {
+                let running = try_sh("pgrep -f '^/run/lab-lvm/lvm lvextend'");
+                std::path::Path::new(self.hit).exists()
+                    && dm_suspended().is_ok_and(|list| !list.is_empty())
+                    && running.is_ok_and(|found| found.stdout.is_empty())
+            },
+        )
     }
 
     fn remove() -> Result<()> {
@@ -291,6 +295,7 @@ fn refusals(_: &mut Lab) -> Result<()> {
         1,
         "open /dev/mapper/control: device-mapper is not available",
     )?;
+    nothing_runs()?;
 
     let guard = Cowherd::ready(None, &[])?;
     refused(
@@ -303,6 +308,7 @@ fn refusals(_: &mut Lab) -> Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:10845").context("taking the port")?;
     refused(&run(BINARY, &["run"])?, 1, "127.0.0.1:10845")?;
     drop(taken);
+    nothing_runs()?;
 
     let nobody = sh_as_nobody("run")?;
     refused(&nobody, 1, "root")?;
@@ -317,7 +323,8 @@ fn refusals(_: &mut Lab) -> Result<()> {
         &run(BINARY, &bad)?,
         2,
         "snapshot.threshold_percent is 101, expected a whole number from 1 to 99",
-    )
+    )?;
+    nothing_runs()
 }
 
 fn sh_as_nobody(command: &str) -> Result<Output> {
@@ -326,7 +333,7 @@ fn sh_as_nobody(command: &str) -> Result<Output> {
     ))
 }
 
-/// One line on stderr, this exit code, and nothing left running.
+/// One line on stderr, and this exit code.
 fn refused(output: &Output, code: i32, text: &str) -> Result<()> {
     println!("{output}");
     ensure!(
@@ -343,6 +350,10 @@ fn refused(output: &Output, code: i32, text: &str) -> Result<()> {
         told == 1 && output.stderr.contains(text),
         "expected one message with {text:?}: {output}"
     );
+    Ok(())
+}
+
+fn nothing_runs() -> Result<()> {
     let left = try_sh("pgrep -x cowherd")?;
     ensure!(left.stdout.is_empty(), "still running: {}", left.stdout);
     Ok(())
