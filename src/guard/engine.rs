@@ -21,6 +21,8 @@ use super::watch::{Lane, Watchlist};
 
 /// The page shows the last few things that happened; the log has them all.
 const EVENTS_MAX: usize = 50;
+/// The first picture waits for LVM's metadata, but not for an lvm that hangs.
+const FIRST_REPORT: Duration = Duration::from_secs(5);
 /// The front needs no more pictures than people and scrapes can look at.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// After something happened a picture follows at once, but a storm of events is not a storm of pictures.
@@ -92,6 +94,8 @@ pub struct Engine {
     pub(super) report: Report,
     pub(super) backups: BTreeMap<Name, Moment>,
     published: Option<Moment>,
+    /// No extension is begun any more.
+    stopping: bool,
     /// Something happened that people wait to see.
     pub(super) news: bool,
 }
@@ -99,6 +103,8 @@ pub struct Engine {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) running: bool,
+    /// At least one has come back.
+    pub(super) was_read: bool,
     /// When the next one is due; at once when none has been read.
     pub(super) due: Moment,
     /// Groups whose sizes changed while the report was being read: its numbers for them are old.
@@ -130,6 +136,7 @@ impl Engine {
             },
             backups: BTreeMap::new(),
             published: None,
+            stopping: false,
             news: true,
         }
     }
@@ -169,13 +176,7 @@ impl Engine {
     /// When `handle` wants a tick at the latest.
     #[must_use]
     pub fn next_wake(&self, now: Moment) -> Moment {
-        let publish = self.published.map_or(now, |at| {
-            at.after(if self.news {
-                PUBLISH_SOON
-            } else {
-                PUBLISH_EVERY
-            })
-        });
+        let publish = self.next_publish();
         let report = if self.report.running {
             publish
         } else {
@@ -190,7 +191,12 @@ impl Engine {
             .unwrap_or(now)
     }
 
-    /// Groups in which something of ours runs: a shutdown waits for them.
+    /// Begins nothing any more; what runs is waited for.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Whether something of ours runs in any group.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         !self.busy.is_empty()
@@ -249,6 +255,9 @@ impl Engine {
 
     /// The first extension of each group; the next is decided anew when this one is done.
     fn order_extensions(&mut self, now: Now, orders: &mut Vec<Order>) {
+        if self.stopping {
+            return;
+        }
         let extensions = self.plan.extensions.clone();
         for extension in extensions {
             if self.busy.insert(extension.target.volume.vg.clone()) {
@@ -335,20 +344,22 @@ impl Engine {
     }
 
     fn publish(&mut self, now: Now, orders: &mut Vec<Order>) {
-        let pause = if self.news {
-            PUBLISH_SOON
-        } else {
-            PUBLISH_EVERY
-        };
-        if self
-            .published
-            .is_some_and(|at| now.moment < at.after(pause))
-        {
+        if now.moment < self.next_publish() {
             return;
         }
         self.published = Some(now.moment);
         self.news = false;
         orders.push(Order::Publish(Box::new(self.view(now))));
+    }
+
+    /// A picture of nothing would look like a host with nothing on it: the first waits for a report.
+    fn next_publish(&self) -> Moment {
+        match self.published {
+            None if self.report.was_read => self.started.moment,
+            None => self.started.moment.after(FIRST_REPORT),
+            Some(at) if self.news => at.after(PUBLISH_SOON),
+            Some(at) => at.after(PUBLISH_EVERY),
+        }
     }
 
     /// The present state as the front gets it.

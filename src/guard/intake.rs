@@ -131,6 +131,7 @@ impl Engine {
         orders: &mut Vec<Order>,
     ) {
         self.report.running = false;
+        self.report.was_read = true;
         self.report.due = now.moment.after(self.policy.timing.report_every);
         let outdated = std::mem::take(&mut self.report.outdated);
         self.count_command("fullreport", took, result.as_ref().err().map(|_| "failed"));

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::act::Tools;
 use crate::act::intent::Intents;
 use crate::act::lock::GroupLocks;
+use crate::model::plan::{Failure, Outcome};
 use crate::model::policy::Policy;
 use crate::model::view::Build;
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError};
@@ -185,6 +186,7 @@ impl Shell {
         loop {
             if stopping.is_none() && stop.load(Ordering::Acquire) {
                 info!("stopping");
+                self.engine.stop();
                 stopping = Some(clock::moment());
             }
             if let Some(since) = stopping {
@@ -193,12 +195,11 @@ impl Shell {
                     break;
                 }
             }
-            let input = self.next(queue);
             self.count_log_lines(log);
-            let orders = self.engine.handle(input, clock::now());
-            for order in orders {
-                if stopping.is_none() || !matches!(order, Order::Extend(_)) {
-                    self.carry_out(order);
+            let mut inputs = vec![self.next(queue)];
+            while let Some(input) = inputs.pop() {
+                for order in self.engine.handle(input, clock::now()) {
+                    inputs.extend(self.carry_out(order));
                 }
             }
         }
@@ -226,7 +227,8 @@ impl Shell {
         self.engine.note_log_lines(messages, dropped);
     }
 
-    fn carry_out(&mut self, order: Order) {
+    /// What could not be begun comes back as what became of it.
+    fn carry_out(&mut self, order: Order) -> Option<Input> {
         match order {
             Order::Tell(note) => tell(&note),
             Order::Publish(view) => self.front.publish(*view),
@@ -234,17 +236,24 @@ impl Shell {
                 self.lanes.keep_only(|lane| self.engine.needs_lane(lane));
                 if let Err(error) = self.lanes.look(&lane, devices) {
                     error!(error = chain(&error), "cannot start a thread to look");
+                    return Some(Input::Looked {
+                        lane,
+                        looks: Vec::new(),
+                    });
                 }
             }
             Order::ReadReport => self.errand(Errand::Report),
             Order::BackUp(group) => self.errand(Errand::BackUp(group)),
             Order::Extend(extension) => {
-                let started = workers::extend(self.tools.clone(), *extension, self.inputs.clone());
+                let inputs = self.inputs.clone();
+                let started = workers::extend(self.tools.clone(), (*extension).clone(), inputs);
                 if let Err(error) = started {
-                    error!(error = chain(&error), "cannot start a thread to extend");
+                    let outcome = Outcome::not_started(*extension, Failure::Spawn, chain(&error));
+                    return Some(Input::Carried(outcome));
                 }
             }
         }
+        None
     }
 
     fn errand(&self, errand: Errand) {
@@ -267,14 +276,22 @@ impl Shell {
                 }
             };
             let group = intent.target.volume.vg.clone();
-            for order in self
-                .engine
-                .handle(Input::Mending { group, done: None }, clock::now())
-            {
-                self.carry_out(order);
-            }
+            let mut happened = vec![Input::Mending {
+                group: group.clone(),
+                done: None,
+            }];
             if let Err(error) = workers::mend(self.tools.clone(), intent, self.inputs.clone()) {
-                error!(error = chain(&error), "cannot start a thread to mend");
+                let note = Note::new(Level::Error, "cannot start a thread to mend", chain(&error));
+                happened.push(Input::Mending {
+                    group,
+                    done: Some(note),
+                });
+            }
+            for input in happened {
+                for order in self.engine.handle(input, clock::now()) {
+                    // No device is known yet, so nothing is looked at or extended.
+                    self.carry_out(order);
+                }
             }
         }
     }

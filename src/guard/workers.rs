@@ -14,7 +14,7 @@ use crate::act::mend::{Mended, Step};
 use crate::act::{self, Tools};
 use crate::command::{self, AtDeadline};
 use crate::model::names::Name;
-use crate::model::plan::{End, Extension, Failure, Outcome};
+use crate::model::plan::{Extension, Failure, Outcome};
 use crate::model::tally::Wake;
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found, Listed};
 use crate::observe::lvm;
@@ -274,16 +274,7 @@ pub(super) fn extend(tools: Tools, extension: Extension, inputs: Inputs) -> io::
     spawn("extend", WORKER_STACK, move || {
         let outcome = match DeviceMapper::open() {
             Ok(kernel) => act::extend(&tools, &KernelEyes::new(kernel), &extension),
-            Err(error) => Outcome {
-                extension,
-                took: Duration::ZERO,
-                lock_wait: Duration::ZERO,
-                mended: false,
-                end: End::Failed {
-                    failure: Failure::Unverified,
-                    detail: chain(&error),
-                },
-            },
+            Err(error) => Outcome::not_started(extension, Failure::Unverified, chain(&error)),
         };
         // Only a loop that has ended does not listen.
         let _ = inputs.send(Input::Carried(outcome));

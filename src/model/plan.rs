@@ -340,6 +340,20 @@ impl Failure {
     }
 }
 
+impl Outcome {
+    /// Of an extension that was never begun.
+    #[must_use]
+    pub fn not_started(extension: Extension, failure: Failure, detail: String) -> Self {
+        Self {
+            extension,
+            took: Duration::ZERO,
+            lock_wait: Duration::ZERO,
+            mended: false,
+            end: End::Failed { failure, detail },
+        }
+    }
+}
+
 impl Hold {
     /// Whether somebody ought to know: holds that end by themselves are routine.
     #[must_use]

@@ -199,7 +199,7 @@ impl Herd {
             growable: Bytes::mib(1024),
             fill_bytes_per_second: 0.0,
             useful_max,
-            threshold_percent: 80,
+            threshold_percent: self.view.policy.growth(resource).threshold_percent,
         });
     }
 }
