@@ -3,7 +3,8 @@
 //! This is the only place that starts lvm. The environment is built, never inherited: `LVM_*`, locale
 //! and PATH of whoever started us must not change what lvm does or how it prints. A program that only
 //! reads is killed at its deadline; one that writes never is, because a killed lvextend leaves
-//! devices suspended: it gets a SIGTERM, which lvm honours wherever that is safe, and is waited for.
+//! devices suspended: it gets a SIGTERM, which lvm honours wherever that is safe. Both are waited for, however long a program
+//! that hangs in the kernel takes: whoever runs one has a thread for it, and starts no second one.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,8 +20,6 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 const OUTPUT_MAX: usize = 64 << 20;
 /// Read from a pipe at once: the kernel's default pipe size.
 const CHUNK: usize = 64 << 10;
-/// A killed reader that has not ended after this sits in the kernel; it is left to init.
-const KILL_GRACE: Duration = Duration::from_secs(1);
 
 const ENVIRONMENT: [(&str, &str); 5] = [
     ("LC_ALL", "C"),
@@ -111,7 +110,14 @@ pub fn run(
         program: name.clone(),
         source,
     };
-    let mut watch = Watch::new(&mut child).map_err(wait_error)?;
+    let mut watch = match Watch::new(&mut child) {
+        Ok(watch) => watch,
+        Err(source) => {
+            // Without a watch it can still be waited for: a writer must not go on unattended.
+            child.wait().map_err(wait_error)?;
+            return Err(wait_error(source));
+        }
+    };
     let mut overdue = false;
     while !watch
         .step(remaining(started, deadline, overdue))
@@ -123,22 +129,20 @@ pub fn run(
         overdue = true;
         match at_deadline {
             AtDeadline::TermAndWait => signal(&child, Signal::TERM),
-            AtDeadline::Kill => {
-                signal(&child, Signal::KILL);
-                if watch.step(Some(KILL_GRACE)).map_err(wait_error)? {
-                    child.wait().map_err(wait_error)?;
-                }
-                return Err(CommandError::Deadline {
-                    program: name,
-                    deadline,
-                });
-            }
+            AtDeadline::Kill => signal(&child, Signal::KILL),
         }
     }
     watch.drain().map_err(wait_error)?;
+    let status = child.wait().map_err(wait_error)?;
+    if overdue && at_deadline == AtDeadline::Kill {
+        return Err(CommandError::Deadline {
+            program: name,
+            deadline,
+        });
+    }
     let Watch { stdout, stderr, .. } = watch;
     Ok(Finished {
-        status: child.wait().map_err(wait_error)?,
+        status,
         truncated: stdout.truncated || stderr.truncated,
         stdout: stdout.bytes,
         stderr: stderr.bytes,

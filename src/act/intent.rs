@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::model::names::Name;
+use crate::model::names::Target;
 use crate::model::plan::Extension;
 
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum IntentError {
     },
 }
 
-/// One file for each volume group in which an extension runs.
+/// One file for each store that is being extended, or was when somebody died.
 #[derive(Debug, Clone)]
 pub struct Intents {
     directory: PathBuf,
@@ -35,7 +35,7 @@ impl Intents {
     }
 
     pub(super) fn write(&self, extension: &Extension) -> Result<(), IntentError> {
-        let path = self.path(&extension.name.vg);
+        let path = self.path(&extension.target);
         let half = path.with_extension("new");
         let text = serde_json::to_vec(extension).map_err(|source| IntentError::Parse {
             path: path.clone(),
@@ -47,9 +47,9 @@ impl Intents {
             .map_err(|source| IntentError::Write { path, source })
     }
 
-    pub(super) fn remove(&self, group: &Name) {
+    pub(super) fn remove(&self, target: &Target) {
         // A file that stays is found done at the next start.
-        let _ = fs::remove_file(self.path(group));
+        let _ = fs::remove_file(self.path(target));
     }
 
     /// What a predecessor left, and what of it cannot be read.
@@ -69,8 +69,15 @@ impl Intents {
         paths.into_iter().map(read).collect()
     }
 
-    fn path(&self, group: &Name) -> PathBuf {
-        self.directory.join(format!("{group}.json"))
+    fn path(&self, target: &Target) -> PathBuf {
+        let Target { volume, resource } = target;
+        let name = format!(
+            "{}-{}-{}.json",
+            volume.vg.as_str(),
+            volume.lv.as_str(),
+            resource.label()
+        );
+        self.directory.join(name)
     }
 }
 

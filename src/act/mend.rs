@@ -9,9 +9,11 @@
 use std::time::Duration;
 
 use crate::command::{self, AtDeadline};
-use crate::model::names::VolumeName;
+use crate::model::inventory::Layer;
+use crate::model::names::{Resource, VolumeName};
 use crate::model::plan::Extension;
 
+use super::lock::GroupLock;
 use super::lvextend::{self, DEADLINE, SAFE};
 use super::{Eyes, Tools, resume};
 
@@ -42,40 +44,36 @@ pub enum Step {
 pub fn mend(tools: &Tools, eyes: &impl Eyes, intent: &Extension) -> Mended {
     let mended = attempt(tools, eyes, intent).unwrap_or_else(|why| Mended::Stuck { why });
     if !matches!(mended, Mended::Stuck { .. }) {
-        tools.intents.remove(&intent.name.vg);
+        tools.intents.remove(&intent.target);
     }
     mended
 }
 
 fn attempt(tools: &Tools, eyes: &impl Eyes, intent: &Extension) -> Result<Mended, String> {
-    // Whoever holds the lock is alive and at work: it suspended the devices and will resume them.
-    let lock = tools
-        .locks
-        .take(&intent.name.vg, LOCK_DEADLINE)
-        .map_err(|error| error.to_string())?;
-    drop(lock);
-    let frozen = |eyes: &_| frozen(eyes, intent);
-    if !frozen(eyes)? {
+    if !frozen(tools, eyes, intent)? {
         // Killed after the resume, LVM may still be one step ahead of the kernel.
         refresh(tools, &intent.name)?;
         return Ok(Mended::NothingToDo);
     }
     run(tools, &lvextend::arguments(intent))?;
-    let extended = !frozen(eyes)?;
+    let is_extended = !frozen(tools, eyes, intent)?;
     // Also when nothing is suspended any more: a repeated size leaves the kernel one step behind LVM.
     refresh(tools, &intent.name)?;
-    if !frozen(eyes)? {
+    if !frozen(tools, eyes, intent)? {
         return Ok(Mended::Resumed {
-            by: if extended {
+            by: if is_extended {
                 Step::Extend
             } else {
                 Step::Refresh
             },
         });
     }
-    let layers = eyes.layers(&intent.target.volume.vg)?;
-    resume::clear_and_resume(&layers).map_err(|error| error.to_string())?;
-    if frozen(eyes)? {
+    {
+        // No command of LVM's may be at work while tables are thrown away.
+        let _lock = lock(tools, intent)?;
+        resume::clear_and_resume(&tools.lvm, &family(eyes, intent)?)?;
+    }
+    if frozen(tools, eyes, intent)? {
         return Err("devices stay suspended after clearing their inactive tables".to_owned());
     }
     refresh(tools, &intent.name)?;
@@ -84,11 +82,39 @@ fn attempt(tools: &Tools, eyes: &impl Eyes, intent: &Extension) -> Result<Mended
     })
 }
 
-fn frozen(eyes: &impl Eyes, intent: &Extension) -> Result<bool, String> {
-    Ok(eyes
-        .layers(&intent.target.volume.vg)?
-        .iter()
-        .any(|layer| layer.suspended))
+/// Whoever holds the lock is alive and at work: it suspended the devices and will resume them.
+fn lock(tools: &Tools, intent: &Extension) -> Result<GroupLock, String> {
+    tools
+        .locks
+        .take(&intent.name.vg, LOCK_DEADLINE)
+        .map_err(|error| error.to_string())
+}
+
+fn frozen(tools: &Tools, eyes: &impl Eyes, intent: &Extension) -> Result<bool, String> {
+    let _lock = lock(tools, intent)?;
+    is_frozen(eyes, intent)
+}
+
+/// Whether a device that the extension suspends is suspended.
+pub(super) fn is_frozen(eyes: &impl Eyes, intent: &Extension) -> Result<bool, String> {
+    Ok(family(eyes, intent)?.iter().any(|layer| layer.suspended))
+}
+
+/// The devices that an extension of this store suspends: others of the group are not ours to touch.
+fn family(eyes: &impl Eyes, intent: &Extension) -> Result<Vec<Layer>, String> {
+    let volume = &intent.target.volume;
+    let mut layers = eyes.layers(&volume.vg)?;
+    layers.retain(|layer| {
+        let is_own = layer.volume == *volume;
+        match intent.target.resource {
+            Resource::Data | Resource::Metadata => {
+                is_own || matches!(layer.layer.as_str(), "tdata" | "tmeta")
+            }
+            // The origin is suspended together with its snapshots.
+            Resource::Cow => is_own || matches!(layer.layer.as_str(), "" | "real"),
+        }
+    });
+    Ok(layers)
 }
 
 fn refresh(tools: &Tools, name: &VolumeName) -> Result<(), String> {

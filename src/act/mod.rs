@@ -116,10 +116,12 @@ fn run(tools: &Tools, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
         Ok(finished) => finished,
         Err(error) => return failed(Failure::Spawn, error.to_string()),
     };
-    if finished.status.code().is_some() {
-        tools.intents.remove(&extension.name.vg);
+    // A kill leaves devices suspended, and so may a failure half-way.
+    let is_whole = finished.status.success()
+        || finished.status.code().is_some() && mend::is_frozen(eyes, extension) == Ok(false);
+    if is_whole {
+        tools.intents.remove(&extension.target);
     } else {
-        // Somebody killed it, perhaps with devices suspended.
         match mend::mend(tools, eyes, extension) {
             Mended::NothingToDo => {}
             Mended::Resumed { .. } => outcome.mended = true,

@@ -1,28 +1,52 @@
 //! The last resort of mending: throw away inactive tables, then resume. Never a bare resume, which
 //! would activate a table larger than LVM's metadata says.
 
-use devicemapper::{DM, DevId, DmError, DmFlags, DmName, DmOptions, DmUdevFlags};
+use std::path::Path;
+use std::time::Duration;
 
+use crate::command::{self, AtDeadline};
 use crate::model::inventory::Layer;
 
 /// Lowest first: a device is resumed before those that stand on it.
 const BOTTOM_UP: [&str; 7] = ["tmeta", "tdata", "cow", "real", "tpool", "pool", ""];
 
-/// Clears and resumes every suspended device among `layers`.
-pub(super) fn clear_and_resume(layers: &[Layer]) -> Result<(), DmError> {
-    let dm = DM::new()?;
+/// Two ioctls.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Clears and resumes every suspended device among `layers`, and tells what could not be.
+///
+/// By dmsetup, which can leave udev out: waiting for a udevd that is stuck would be the next hang.
+pub(super) fn clear_and_resume(lvm: &Path, layers: &[Layer]) -> Result<(), String> {
+    let dmsetup = lvm.with_file_name("dmsetup");
     let rank = |layer: &Layer| BOTTOM_UP.iter().position(|name| *name == layer.layer);
     let mut suspended: Vec<&Layer> = layers.iter().filter(|layer| layer.suspended).collect();
     suspended.sort_by_key(|layer| (rank(layer), layer.name.clone()));
+    let mut faults = Vec::new();
     for layer in suspended {
-        let id = DevId::Name(DmName::new(&layer.name)?);
-        if layer.inactive_table {
-            dm.table_clear(&id)?;
-        }
-        let quiet = DmOptions::default()
-            .set_flags(DmFlags::DM_NOFLUSH)
-            .set_udev_flags(DmUdevFlags::DM_UDEV_DISABLE_LIBRARY_FALLBACK);
-        dm.device_suspend(&id, quiet)?;
+        let cleared = if layer.inactive_table {
+            run(&dmsetup, "clear", layer)
+        } else {
+            Ok(())
+        };
+        faults.extend(cleared.and_then(|()| run(&dmsetup, "resume", layer)).err());
     }
-    Ok(())
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.join("; "))
+    }
+}
+
+fn run(dmsetup: &Path, verb: &str, layer: &Layer) -> Result<(), String> {
+    let arguments = [verb, "--noudevsync", "--", &layer.name].map(str::to_owned);
+    let finished = command::run(dmsetup, &arguments, DEADLINE, AtDeadline::TermAndWait)
+        .map_err(|error| error.to_string())?;
+    if finished.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "dmsetup {verb} {}: {}",
+        layer.name,
+        finished.complaint()
+    ))
 }

@@ -62,7 +62,7 @@ struct RunArguments {
     #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT")]
     listen_addresses: Vec<SocketAddr>,
     /// Path of the metrics, instead of the configured one
-    #[arg(long = "web.telemetry-path", value_name = "PATH")]
+    #[arg(long = "web.telemetry-path", value_name = "PATH", value_parser = telemetry_path)]
     telemetry_path: Option<String>,
     /// How much to log, instead of what is configured
     #[arg(long = "log.level", value_name = "LEVEL")]
@@ -141,6 +141,13 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
     }
+}
+
+fn telemetry_path(text: &str) -> Result<String, String> {
+    if config::is_telemetry_path(text) {
+        return Ok(text.to_owned());
+    }
+    Err("expected a path such as /metrics".to_owned())
 }
 
 impl Failure {

@@ -167,10 +167,14 @@ fn timing(section: &mut Section<'_>) -> Timing {
             format!("at most look_max_ms ({look_max})"),
         );
     }
+    let plausible_rate = section.size("plausible_rate").unwrap_or(Bytes::mib(200));
+    if plausible_rate == Bytes::ZERO {
+        section.fault("plausible_rate", &plausible_rate, "at least 1 B".to_owned());
+    }
     Timing {
         horizon: Duration::from_secs(section.whole("horizon_secs", 0..=86_400, 60)),
         safety_factor: section.whole("safety_factor", 1..=100, 2),
-        plausible_rate: section.size("plausible_rate").unwrap_or(Bytes::mib(200)),
+        plausible_rate,
         look_min: Duration::from_millis(look_min),
         look_max: Duration::from_millis(look_max),
         look_budget_permille: section.whole("look_budget_permille", 1..=1000, 10),
@@ -181,7 +185,7 @@ fn timing(section: &mut Section<'_>) -> Timing {
 fn web(section: &mut Section<'_>) -> Web {
     let default = SocketAddr::from(([127, 0, 0, 1], 10845));
     let telemetry_path = section.text("telemetry_path", "/metrics");
-    if !telemetry_path.starts_with('/') || telemetry_path.len() < 2 {
+    if !is_telemetry_path(&telemetry_path) {
         section.fault(
             "telemetry_path",
             &telemetry_path,
@@ -192,6 +196,12 @@ fn web(section: &mut Section<'_>) -> Web {
         listen_addresses: section.addresses("listen_addresses", default),
         telemetry_path,
     }
+}
+
+/// A path of its own: `/` is the page.
+#[must_use]
+pub fn is_telemetry_path(path: &str) -> bool {
+    path.starts_with('/') && path.len() > 1
 }
 
 fn log_level(section: &mut Section<'_>) -> LogLevel {

@@ -91,6 +91,22 @@ pub(super) fn allowed(
     }
 }
 
+/// Half as much for each time that lvextend refused the last ones: stripes, mirrors, tags and allocation
+/// policies can make extents that are free not usable, and some room is better than none.
+pub(super) fn after_refusals(
+    (allowed, cap): (Extents, Option<Cap>),
+    refusals: u64,
+) -> (Extents, Option<Cap>) {
+    let halvings = u32::try_from(refusals).unwrap_or(u32::MAX).min(63);
+    if halvings == 0 || allowed == Extents::ZERO {
+        return (allowed, cap);
+    }
+    (
+        Extents((allowed.0 >> halvings).max(1)),
+        Some(Cap::GroupSpace),
+    )
+}
+
 /// What to tell about the difference between wanted and granted.
 pub(super) fn capped(
     wanted: Extents,

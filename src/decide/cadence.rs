@@ -8,7 +8,7 @@ use crate::model::policy::Timing;
 use crate::model::units::Bytes;
 
 use super::Situation;
-use super::store::Store;
+use super::store::{Fill, Store};
 use super::trigger;
 
 /// How long a look may wait.
@@ -18,6 +18,21 @@ pub struct Due {
     pub plausible: Duration,
     /// The same at the rate it fills already: this one is never stretched.
     pub measured: Duration,
+}
+
+/// How much may still be written before the nearest trigger; past it, before the store is full.
+fn distance(situation: &Situation<'_>, store: &Store<'_>, fill: Fill) -> Bytes {
+    let growth = situation.policy.growth(store.target.resource);
+    let timing = &situation.policy.timing;
+    let rate = situation.history.rate(&store.target);
+    let percent = trigger::threshold_percent(store, growth);
+    let needed = trigger::needed_for(rate, situation.history.latency(), timing);
+    let at_threshold = Bytes(fill.total.0 / 100 * percent);
+    let at_free = fill.total.saturating_sub(growth.headroom.max(needed));
+    match at_threshold.min(at_free).saturating_sub(fill.used) {
+        Bytes::ZERO => fill.free(),
+        distance => distance,
+    }
 }
 
 impl Due {
@@ -35,7 +50,6 @@ impl Due {
 #[must_use]
 pub fn due(situation: &Situation<'_>, store: &Store<'_>) -> Due {
     let timing = &situation.policy.timing;
-    let growth = situation.policy.growth(store.target.resource);
     let Some(fill) = store.fill.filter(|_| store.damage.is_none()) else {
         return Due {
             plausible: timing.look_max,
@@ -43,9 +57,7 @@ pub fn due(situation: &Situation<'_>, store: &Store<'_>) -> Due {
         };
     };
     let rate = situation.history.rate(&store.target);
-    let percent = trigger::threshold_percent(store, growth);
-    let at_trigger = Bytes(fill.total.0 / 100 * percent);
-    let distance = at_trigger.saturating_sub(fill.used);
+    let distance = distance(situation, store, fill);
     let half_time = |rate: Bytes| {
         let secs = distance.as_f64() / rate.as_f64().max(1.0) / 2.0;
         Duration::try_from_secs_f64(secs)

@@ -11,7 +11,8 @@ mod room;
 pub mod store;
 mod trigger;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::history::History;
 use crate::model::inventory::{CowStatus, Inventory, Kernel, PoolStatus, ThinPool};
@@ -26,14 +27,17 @@ pub use trigger::threshold_percent;
 use room::Room;
 use store::Store;
 
+/// lvextend is asked to end after a minute; one that still runs then hangs.
+const STUCK_AFTER: Duration = Duration::from_secs(75);
+
 /// All that a decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation<'a> {
     pub policy: &'a Policy,
     pub inventory: &'a Inventory,
     pub history: &'a History,
-    /// Volume groups in which an extension is being carried out.
-    pub busy: &'a BTreeSet<Uuid>,
+    /// Volume groups in which an extension is being carried out, since when.
+    pub busy: &'a BTreeMap<Uuid, Moment>,
     pub now: Moment,
 }
 
@@ -155,11 +159,17 @@ fn judge<'a>(situation: &Situation<'a>, store: Store<'a>) -> Verdict<'a> {
             &situation.policy.timing,
         )
     });
-    // Damage is told whatever the fill level: it does not get better by waiting for a trigger.
+    // Damage is told whatever the fill level: it does not get better by waiting for a trigger. So is
+    // blindness: nobody knows whether the trigger has been passed.
     let Some(trigger) = due else {
-        return match store.damage {
-            Some(ref reason) if store.tells_damage => hold(&store, reason.clone()),
-            Some(_) | None => Verdict::Fine,
+        let damage = store.damage.clone().filter(|_| store.tells_damage);
+        let blind = store
+            .silence
+            .clone()
+            .filter(|_| store.fill.is_none() && store.damage.is_none());
+        return match damage.or(blind) {
+            Some(reason) => hold(&store, reason),
+            None => Verdict::Fine,
         };
     };
     if let Some(reason) = obstacle(situation, &store) {
@@ -195,8 +205,13 @@ fn obstacle(situation: &Situation<'_>, store: &Store<'_>) -> Option<Reason> {
     if !growth.enabled {
         return Some(Reason::Disabled);
     }
-    if situation.busy.contains(&store.group.uuid) {
-        return Some(Reason::Busy);
+    if let Some(since) = situation.busy.get(&store.group.uuid) {
+        let is_stuck = situation.now.since(*since) > STUCK_AFTER;
+        return Some(if is_stuck {
+            Reason::Stuck
+        } else {
+            Reason::Busy
+        });
     }
     if let Some(silence) = &store.silence {
         return Some(silence.clone());
@@ -252,6 +267,7 @@ fn try_grant(
     }
     let wanted = amount::wanted(situation, store);
     let allowed = amount::allowed(store, growth, wanted);
+    let allowed = amount::after_refusals(allowed, situation.history.refusals(&store.target));
     let (granted, cap) = room.take(store, allowed)?;
     let fill = store.fill.ok_or(Reason::StateUnknown)?;
     Ok(Extension {

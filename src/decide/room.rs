@@ -101,7 +101,11 @@ impl Left {
 /// What the next extension of this metadata device will take from the group.
 fn metadata_step(situation: &Situation<'_>, store: &Store<'_>) -> Extents {
     let growth = &situation.policy.metadata;
-    let stuck = store.damage.is_some() || store.size >= store.useful_max || !growth.enabled;
+    let at_max = growth
+        .max_size
+        .is_some_and(|max| store.size >= max.extents_floor(store.group.extent));
+    let stuck =
+        store.damage.is_some() || store.size >= store.useful_max || at_max || !growth.enabled;
     if stuck || store.fill.is_none() {
         return Extents::ZERO;
     }

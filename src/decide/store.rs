@@ -234,10 +234,12 @@ fn silence<T>(kernel: &Kernel<T>) -> Option<Reason> {
         Kernel::Known {
             suspended: true, ..
         } => Some(Reason::Suspended),
+        Kernel::Late { .. } => Some(Reason::Late),
+        Kernel::Unreadable { .. } => Some(Reason::StateUnknown),
+        // Nothing can fill an inactive one.
         Kernel::Known {
             suspended: false, ..
-        } => None,
-        Kernel::Late { .. } => Some(Reason::Late),
-        Kernel::Inactive | Kernel::Unreadable { .. } => Some(Reason::StateUnknown),
+        }
+        | Kernel::Inactive => None,
     }
 }

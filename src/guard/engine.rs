@@ -10,7 +10,7 @@ use crate::model::inventory::Inventory;
 use crate::model::names::{Name, Resource, Uuid, VolumeName};
 use crate::model::plan::{Extension, Hold, Outcome, Plan, Reason};
 use crate::model::policy::Policy;
-use crate::model::tally::{Tally, Wake};
+use crate::model::tally::{Collector, CollectorRun, Tally, Wake};
 use crate::model::time::{Moment, Now};
 use crate::model::units::Bytes;
 use crate::model::view::{Build, Event, StoreView, View};
@@ -23,6 +23,10 @@ use super::watch::{Lane, Watchlist};
 const EVENTS_MAX: usize = 50;
 /// The first picture waits for LVM's metadata, but not for an lvm that hangs.
 const FIRST_REPORT: Duration = Duration::from_secs(5);
+/// Longer than lvm is given before it is killed: it hangs where a kill does not reach it.
+const REPORT_LATE: Duration = Duration::from_secs(70);
+/// A backup that finds its host under pressure, or fails, is tried again after this.
+pub(super) const BACKUP_RETRY: Duration = Duration::from_secs(60);
 /// The front needs no more pictures than people and scrapes can look at.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// After something happened a picture follows at once, but a storm of events is not a storm of pictures.
@@ -48,6 +52,8 @@ pub enum Input {
     },
     Reported {
         result: Result<Inventory, String>,
+        /// Whether lvm told everything it knows.
+        is_complete: bool,
         faults: Vec<String>,
         took: Duration,
     },
@@ -69,7 +75,12 @@ pub enum Input {
 /// Something to do.
 #[derive(Debug)]
 pub enum Order {
-    Look { lane: Lane, devices: Vec<Found> },
+    Look {
+        lane: Lane,
+        devices: Vec<Found>,
+    },
+    /// Describe every device again: one has another table than before.
+    Rescan,
     ReadReport,
     Extend(Box<Extension>),
     BackUp(Name),
@@ -87,7 +98,8 @@ pub struct Engine {
     pub(super) watch: Watchlist,
     pub(super) history: History,
     pub(super) tally: Tally,
-    pub(super) busy: BTreeSet<Uuid>,
+    /// Groups in which something of ours runs, since when.
+    pub(super) busy: BTreeMap<Uuid, Moment>,
     plan: Plan,
     told: BTreeMap<(VolumeName, Resource, &'static str), Hold>,
     events: VecDeque<Event>,
@@ -102,7 +114,9 @@ pub struct Engine {
 
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    pub(super) running: bool,
+    pub(super) running: Option<Moment>,
+    /// What was told of the last one, so that it is told once.
+    pub(super) told: BTreeSet<String>,
     /// At least one has come back.
     pub(super) was_read: bool,
     /// When the next one is due; at once when none has been read.
@@ -126,7 +140,7 @@ impl Engine {
             inventory: Inventory::default(),
             history: History::default(),
             tally,
-            busy: BTreeSet::new(),
+            busy: BTreeMap::new(),
             plan: Plan::default(),
             told: BTreeMap::new(),
             events: VecDeque::new(),
@@ -157,10 +171,11 @@ impl Engine {
             Input::Looked { lane, looks } => self.looked(&lane, looks, now, &mut orders),
             Input::Reported {
                 result,
+                is_complete,
                 faults,
                 took,
             } => {
-                self.reported(result, faults, took, now, &mut orders);
+                self.reported(result, is_complete, faults, took, now, &mut orders);
             }
             Input::Carried(outcome) => self.carried(&outcome, now, &mut orders),
             Input::Mending { group, done } => self.mending(group, done, now, &mut orders),
@@ -177,18 +192,23 @@ impl Engine {
     #[must_use]
     pub fn next_wake(&self, now: Moment) -> Moment {
         let publish = self.next_publish();
-        let report = if self.report.running {
+        let report = if self.report.running.is_some() {
             publish
         } else {
             self.report.due
         };
         let backup = self.backups.values().copied().min().unwrap_or(publish);
         self.watch
-            .next_wake()
+            .next_wake(now)
             .into_iter()
             .chain([publish, report, backup])
             .min()
             .unwrap_or(now)
+    }
+
+    #[must_use]
+    pub const fn is_dry_run(&self) -> bool {
+        self.policy.dry_run
     }
 
     /// Begins nothing any more; what runs is waited for.
@@ -245,10 +265,7 @@ impl Engine {
         for (lane, devices) in self.watch.take_due(now.moment) {
             orders.push(Order::Look { lane, devices });
         }
-        if !self.report.running && self.report.due <= now.moment {
-            self.report.running = true;
-            orders.push(Order::ReadReport);
-        }
+        self.order_report(now, orders);
         self.order_backups(now, orders);
         self.publish(now, orders);
     }
@@ -260,7 +277,9 @@ impl Engine {
         }
         let extensions = self.plan.extensions.clone();
         for extension in extensions {
-            if self.busy.insert(extension.target.volume.vg.clone()) {
+            let group = &extension.target.volume.vg;
+            if !self.busy.contains_key(group) {
+                self.busy.insert(group.clone(), now.moment);
                 let told = Note {
                     detail: format!(
                         "by {} to {}: {}",
@@ -276,28 +295,54 @@ impl Engine {
         }
     }
 
+    fn order_report(&mut self, now: Now, orders: &mut Vec<Order>) {
+        match self.report.running {
+            None if self.report.due <= now.moment => {
+                self.report.running = Some(now.moment);
+                orders.push(Order::ReadReport);
+            }
+            Some(since) if now.moment.since(since) > REPORT_LATE => {
+                let run = CollectorRun {
+                    took: now.moment.since(since),
+                    ..CollectorRun::default()
+                };
+                self.note_collector(Collector::Lvm, run, now);
+                let detail = "fullreport has not come back; volumes are watched as last known";
+                let note = Note::new(Level::Error, "lvm does not answer", detail.to_owned());
+                self.tell_once(now, orders, note);
+            }
+            None | Some(_) => {}
+        }
+    }
+
+    /// Backups are for quiet times: vgcfgbackup takes the group's lock and writes below /etc.
     fn order_backups(&mut self, now: Now, orders: &mut Vec<Order>) {
-        let busy: BTreeSet<&Name> = self
-            .inventory
-            .groups
-            .iter()
-            .filter(|group| self.busy.contains(&group.uuid))
-            .map(|group| &group.name)
-            .collect();
-        let is_due = |(name, due): (&Name, &Moment)| *due <= now.moment && !busy.contains(name);
+        let is_quiet = self.busy.is_empty()
+            && self.plan.extensions.is_empty()
+            && !self.plan.holds.iter().any(|hold| hold.reason.is_pressing());
+        for due in self
+            .backups
+            .values_mut()
+            .filter(|due| **due <= now.moment && !is_quiet)
+        {
+            *due = now.moment.after(BACKUP_RETRY);
+        }
         let due: Vec<Name> = self
             .backups
             .iter()
-            .filter(|pair| is_due(*pair))
-            .map(|(n, _)| n.clone())
+            .filter(|(_, due)| **due <= now.moment)
+            .map(|(name, _)| name.clone())
             .collect();
         for name in due {
             self.backups.remove(&name);
             orders.push(Order::BackUp(name));
         }
-        // A group that stays busy is asked again later, not at every tick.
-        for due in self.backups.values_mut() {
-            *due = (*due).max(now.moment.after(PUBLISH_EVERY));
+    }
+
+    /// As `tell`, unless the same was told of the last report.
+    pub(super) fn tell_once(&mut self, now: Now, orders: &mut Vec<Order>, told: Note) {
+        if self.report.told.insert(told.text()) {
+            self.tell(now, orders, told);
         }
     }
 

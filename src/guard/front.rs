@@ -43,6 +43,8 @@ pub enum FrontFailure {
     Spawn { source: io::Error },
     #[error("start the front as {user:?}: no such user in /etc/passwd")]
     User { user: String },
+    #[error("start the front as {user:?}: it is root, and the front must not be")]
+    Root { user: String },
     #[error("{message}")]
     Refused { message: String },
     #[error("start the front: no answer within {} s", START_LIMIT.as_secs())]
@@ -54,7 +56,8 @@ pub enum FrontFailure {
 pub(super) struct FrontSettings {
     pub(super) listen_addresses: Vec<SocketAddr>,
     pub(super) telemetry_path: String,
-    pub(super) user: String,
+    /// User and group id; without them the front runs as we do, who are not root.
+    pub(super) identity: Option<(u32, u32)>,
     pub(super) log_level: String,
     pub(super) lock_file: PathBuf,
 }
@@ -86,15 +89,10 @@ impl Front {
     /// Starts the front and waits until it listens.
     pub(super) fn start(settings: FrontSettings) -> Result<Self, FrontFailure> {
         let slot = Arc::new(Slot::default());
-        let identity = if rustix::process::geteuid().is_root() {
-            Some(user(&settings.user)?)
-        } else {
-            None
-        };
         let (first, answer) = sync_channel(1);
         let supervised = Arc::clone(&slot);
         workers::spawn("front", STACK, move || {
-            supervise(&settings, identity, &supervised, first);
+            supervise(&settings, &supervised, first);
         })
         .map_err(|source| FrontFailure::Spawn { source })?;
         let addresses = answer
@@ -161,18 +159,13 @@ impl Slot {
 
 type Started = Result<Vec<String>, FrontFailure>;
 
-fn supervise(
-    settings: &FrontSettings,
-    identity: Option<(u32, u32)>,
-    slot: &Arc<Slot>,
-    first: SyncSender<Started>,
-) {
+fn supervise(settings: &FrontSettings, slot: &Arc<Slot>, first: SyncSender<Started>) {
     let mut first = Some(first);
     let mut listened = false;
     let mut pause = RESTART_FIRST;
     loop {
         let born = Instant::now();
-        match spawn(settings, identity) {
+        match spawn(settings) {
             Ok((child, socket)) => listened |= serve(child, &socket, slot, &mut first),
             Err(source) => refuse(&mut first, FrontFailure::Spawn { source }),
         }
@@ -206,10 +199,7 @@ fn refuse(first: &mut Option<SyncSender<Started>>, failure: FrontFailure) {
     }
 }
 
-fn spawn(
-    settings: &FrontSettings,
-    identity: Option<(u32, u32)>,
-) -> io::Result<(Child, UnixStream)> {
+fn spawn(settings: &FrontSettings) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_write_timeout(Some(WRITE_LIMIT))?;
     let mut command = Command::new("/proc/self/exe");
@@ -228,7 +218,7 @@ fn spawn(
         .stdout(Stdio::null())
         .current_dir("/")
         .process_group(0);
-    if let Some((uid, gid)) = identity {
+    if let Some((uid, gid)) = settings.identity {
         command.uid(uid).gid(gid);
     }
     Ok((command.spawn()?, ours))
@@ -294,18 +284,30 @@ fn start_sender(socket: &UnixStream, slot: &Arc<Slot>, gone: &Arc<AtomicBool>) -
     })
 }
 
-/// User and group id of a name, read from the file: no name service may be asked here.
-fn user(name: &str) -> Result<(u32, u32), FrontFailure> {
-    let unknown = || FrontFailure::User {
-        user: name.to_owned(),
-    };
-    let passwd = std::fs::read_to_string("/etc/passwd").map_err(|_| unknown())?;
-    let found = passwd.lines().find_map(|line| {
+/// Whom the front runs as.
+pub(super) fn identity(user: &str) -> Result<Option<(u32, u32)>, FrontFailure> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    match look_up(user) {
+        None => Err(FrontFailure::User {
+            user: user.to_owned(),
+        }),
+        Some((0, _)) => Err(FrontFailure::Root {
+            user: user.to_owned(),
+        }),
+        Some(identity) => Ok(Some(identity)),
+    }
+}
+
+/// Read from the file: no name service may be asked here.
+fn look_up(user: &str) -> Option<(u32, u32)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
-        let [found, _, uid, gid, ..] = fields.as_slice() else {
+        let [name, _, uid, gid, ..] = fields.as_slice() else {
             return None;
         };
-        (*found == name).then_some((uid.parse().ok()?, gid.parse().ok()?))
-    });
-    found.ok_or_else(unknown)
+        (*name == user).then_some((uid.parse().ok()?, gid.parse().ok()?))
+    })
 }

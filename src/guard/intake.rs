@@ -11,7 +11,7 @@ use crate::model::tally::{Collector, CollectorRun, Wake};
 use crate::model::time::{Moment, Now};
 use crate::observe::device_mapper::{Found, Look};
 
-use super::engine::{Engine, Order};
+use super::engine::{BACKUP_RETRY, Engine, Order};
 use super::note::{Level, Note};
 use super::watch::Lane;
 
@@ -36,6 +36,7 @@ impl Engine {
             self.tally.dm_event_last = Some(now.wall);
         }
         self.watch.set_devices(found, now.moment);
+        self.watch.deactivate_missing(&mut self.inventory);
         if changed {
             self.want_report(now.moment);
         }
@@ -47,11 +48,8 @@ impl Engine {
     pub(super) fn list_failed(&mut self, error: String, now: Now, orders: &mut Vec<Order>) {
         self.tally.dm_event_listener_up = false;
         self.tally.poll_failures += 1;
-        self.tell(
-            now,
-            orders,
-            Note::new(Level::Error, "cannot list devices", error),
-        );
+        let note = Note::new(Level::Error, "cannot list devices", error);
+        self.tell_once(now, orders, note);
     }
 
     pub(super) fn looked(
@@ -62,10 +60,7 @@ impl Engine {
         orders: &mut Vec<Order>,
     ) {
         *self.tally.polls.entry(Wake::Timer).or_default() += 1;
-        let mut run = CollectorRun {
-            success: true,
-            ..CollectorRun::default()
-        };
+        let mut run = CollectorRun::default();
         for (found, look) in looks {
             match &look {
                 Ok(look) => {
@@ -73,10 +68,10 @@ impl Engine {
                     self.tally.poll_duration.note(look.took);
                 }
                 Err(error) => {
-                    run.success = false;
-                    // A device that is gone, or has another target now, is LVM's doing.
-                    self.want_report(now.moment);
                     if self.watch.is_new_fault(&found, error) {
+                        // A device that is gone, or has another target now, is LVM's doing.
+                        self.want_report(now.moment);
+                        orders.push(Order::Rescan);
                         let told = Note::new(Level::Warn, "cannot read a device", error.clone());
                         self.tell(now, orders, told);
                     }
@@ -87,6 +82,7 @@ impl Engine {
         }
         self.watch.lane_free(lane);
         self.note_usage(now.moment);
+        run.success = self.watch.is_complete(now.moment);
         self.tally.poll_failures += u64::from(!run.success);
         self.note_collector(Collector::Dm, run, now);
         self.reschedule(now.moment);
@@ -103,7 +99,7 @@ impl Engine {
         }
     }
 
-    fn note_collector(&mut self, collector: Collector, mut run: CollectorRun, now: Now) {
+    pub(super) fn note_collector(&mut self, collector: Collector, mut run: CollectorRun, now: Now) {
         let before = self
             .tally
             .collectors
@@ -125,45 +121,59 @@ impl Engine {
     pub(super) fn reported(
         &mut self,
         result: Result<Inventory, String>,
+        is_complete: bool,
         faults: Vec<String>,
         took: Duration,
         now: Now,
         orders: &mut Vec<Order>,
     ) {
-        self.report.running = false;
+        self.report.running = None;
         self.report.was_read = true;
         self.report.due = now.moment.after(self.policy.timing.report_every);
-        let outdated = std::mem::take(&mut self.report.outdated);
         self.count_command("fullreport", took, result.as_ref().err().map(|_| "failed"));
-        let run = CollectorRun {
-            success: result.is_ok(),
-            took,
-            last_success: None,
-        };
-        self.note_collector(Collector::Lvm, run, now);
-        for fault in faults {
-            self.tell(
-                now,
-                orders,
-                Note::new(Level::Warn, "cannot read a value of LVM's", fault),
-            );
-        }
+        let success = result.is_ok() && is_complete;
+        self.note_collector(
+            Collector::Lvm,
+            CollectorRun {
+                success,
+                took,
+                last_success: None,
+            },
+            now,
+        );
+        let mut notes: Vec<Note> = faults
+            .into_iter()
+            .map(|fault| Note::new(Level::Warn, "cannot read all of LVM's metadata", fault))
+            .collect();
         match result {
             Err(error) => {
                 self.report.due = now.moment.after(REPORT_RETRY);
-                self.tell(
-                    now,
-                    orders,
-                    Note::new(Level::Error, "cannot read LVM's metadata", error),
-                );
+                notes.push(Note::new(Level::Error, "cannot read LVM's metadata", error));
             }
-            Ok(_) if !outdated.is_empty() => self.want_report(now.moment),
-            Ok(inventory) => self.adopt(inventory, now),
+            Ok(inventory) => self.adopt(inventory, is_complete, now),
         }
+        let current: BTreeSet<String> = notes.iter().map(Note::text).collect();
+        for note in notes {
+            self.tell_once(now, orders, note);
+        }
+        self.report.told = current;
     }
 
     /// Replaces LVM's part of the inventory; what the kernel said last stays with its volume.
-    fn adopt(&mut self, mut inventory: Inventory, now: Now) {
+    fn adopt(&mut self, mut inventory: Inventory, is_complete: bool, now: Now) {
+        let outdated = std::mem::take(&mut self.report.outdated);
+        if !outdated.is_empty() {
+            self.want_report(now.moment);
+        }
+        for group in &self.inventory.groups {
+            let is_missing = inventory.group(&group.uuid).is_none();
+            let is_kept = outdated.contains(&group.uuid)
+                // lvm could not read it, and the kernel still has its devices.
+                || is_missing && !is_complete && self.watch.has_group(&group.uuid);
+            if is_kept {
+                inventory.keep(group, &self.inventory);
+            }
+        }
         self.news |= inventory.groups.len() != self.inventory.groups.len();
         self.watch.fill_in(&mut inventory);
         self.inventory = inventory;
@@ -184,14 +194,13 @@ impl Engine {
             self.tally.mended += 1;
             self.tell(now, orders, Note::of(Level::Warn, Note::MENDED, extension));
         }
-        if self.report.running {
-            self.report
-                .outdated
-                .insert(extension.target.volume.vg.clone());
-        }
         let told = match &outcome.end {
             End::Extended { kernel_total } => {
                 decide::apply(&mut self.inventory, extension, *kernel_total);
+                if self.report.running.is_some() {
+                    let group = extension.target.volume.vg.clone();
+                    self.report.outdated.insert(group);
+                }
                 let due = now.moment.after(BACKUP_AFTER);
                 self.backups.insert(extension.name.vg.clone(), due);
                 self.count_command("lvextend", outcome.took, None);
@@ -235,11 +244,11 @@ impl Engine {
         orders: &mut Vec<Order>,
     ) {
         let Some(told) = done else {
-            self.busy.insert(group);
+            self.busy.insert(group, now.moment);
             return;
         };
         self.busy.remove(&group);
-        self.tally.mended += 1;
+        self.tally.mended += u64::from(told.message == Note::MENDED);
         self.tell(now, orders, told);
         self.want_report(now.moment);
         self.watch.hurry_all(now.moment);
@@ -255,6 +264,8 @@ impl Engine {
     ) {
         self.count_command("vgcfgbackup", took, error.as_ref().map(|_| "failed"));
         if let Some(error) = error {
+            self.backups
+                .insert(group.clone(), now.moment.after(BACKUP_RETRY));
             let detail = format!("{group}: {error}");
             self.tell(
                 now,

@@ -4,6 +4,7 @@
 //! messages to and from them. No network, no TLS, no mail, no async runtime in this process.
 
 mod clock;
+mod devices;
 mod engine;
 mod eyes;
 mod front;

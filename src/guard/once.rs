@@ -29,7 +29,7 @@ pub fn look_once(policy: Policy, build: Build) -> Result<View, OnceError> {
     let found: Vec<Found> = kernel
         .list()?
         .iter()
-        .filter_map(|listed| kernel.describe(&listed.name).ok().flatten())
+        .filter_map(|listed| kernel.watched(&listed.name))
         .collect();
     let reported = lvm::report(&lvm::program()?)?;
     let looks = found
@@ -57,6 +57,7 @@ pub fn look_once(policy: Policy, build: Build) -> Result<View, OnceError> {
         },
         Input::Reported {
             result: Ok(reported.inventory),
+            is_complete: reported.is_complete,
             faults: reported.faults,
             took: reported.took,
         },

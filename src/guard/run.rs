@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::act::Tools;
 use crate::act::intent::Intents;
 use crate::act::lock::GroupLocks;
+use crate::model::names::Name;
 use crate::model::plan::{Failure, Outcome};
 use crate::model::policy::Policy;
 use crate::model::view::Build;
@@ -27,10 +28,11 @@ use crate::observe::lvm::{self, LvmError};
 use crate::report::log::{Log, chain};
 
 use super::clock;
+use super::devices::{self, Rescan};
 use super::engine::{Engine, Input, Order};
-use super::front::{Front, FrontFailure, FrontSettings};
+use super::front::{self, Front, FrontFailure, FrontSettings};
 use super::note::{Level, Note};
-use super::workers::{self, Errand, Inputs, Lanes};
+use super::workers::{self, Inputs, Lanes};
 
 /// Threads wait when the loop lags behind by as many inputs.
 const INPUTS_MAX: usize = 256;
@@ -82,7 +84,8 @@ pub struct Options {
 pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     make_runtime(&options.runtime)?;
     let lock_path = options.runtime.join(LOCK_FILE);
-    let lock = take_lock(&lock_path)?;
+    let identity = front::identity(&options.front_user)?;
+    let lock = take_lock(&lock_path, identity)?;
     DeviceMapper::open()?;
     let lvm = lvm::program()?;
     let tools = Tools {
@@ -93,7 +96,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     let front = Front::start(FrontSettings {
         listen_addresses: options.listen_addresses,
         telemetry_path: options.telemetry_path,
-        user: options.front_user,
+        identity,
         log_level: options.log_level,
         lock_file: lock_path,
     })?;
@@ -105,16 +108,23 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     );
     let (inputs, queue) = sync_channel(INPUTS_MAX);
     let stop = watch_signals(inputs.clone())?;
+    let rescan = Rescan::default();
     let mut shell = Shell {
+        rescan: Arc::clone(&rescan),
         engine: Engine::new(options.policy, options.build, clock::now()),
         lanes: Lanes::new(inputs.clone()),
-        reporter: workers::run_errands(lvm, inputs.clone()).map_err(thread_error)?,
+        reporter: workers::run_reports(lvm.clone(), inputs.clone()).map_err(thread_error)?,
+        backups: workers::run_backups(lvm, inputs.clone()).map_err(thread_error)?,
         front,
         tools,
         inputs: inputs.clone(),
     };
-    shell.mend_left_over();
-    workers::follow_events(inputs).map_err(thread_error)?;
+    if shell.engine.is_dry_run() {
+        info!("a dry run mends nothing");
+    } else {
+        shell.mend_left_over();
+    }
+    devices::follow(inputs, rescan).map_err(thread_error)?;
     shell.run(&queue, &stop, log);
     drop(lock);
     Ok(())
@@ -129,13 +139,22 @@ fn make_runtime(path: &Path) -> Result<(), GuardError> {
         })
 }
 
-fn take_lock(path: &Path) -> Result<File, GuardError> {
+/// Only the front's group may open it, and so tell whether a guard lives: anybody who can open a file can
+/// hold a lock on it.
+fn take_lock(path: &Path, front: Option<(u32, u32)>) -> Result<File, GuardError> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
-        .mode(0o644)
+        .mode(0o600)
         .open(path)
+        .map_err(|source| GuardError::Runtime {
+            path: path.into(),
+            source,
+        })?;
+    let group = front.map(|(_, group)| group);
+    std::os::unix::fs::fchown(&file, None, group)
+        .and_then(|()| file.set_permissions(fs::Permissions::from_mode(0o640)))
         .map_err(|source| GuardError::Runtime {
             path: path.into(),
             source,
@@ -172,9 +191,11 @@ fn thread_error(source: io::Error) -> GuardError {
 }
 
 struct Shell {
+    rescan: Rescan,
     engine: Engine,
     lanes: Lanes,
-    reporter: SyncSender<Errand>,
+    reporter: SyncSender<()>,
+    backups: SyncSender<Name>,
     front: Front,
     tools: Tools,
     inputs: Inputs,
@@ -234,16 +255,38 @@ impl Shell {
             Order::Publish(view) => self.front.publish(*view),
             Order::Look { lane, devices } => {
                 self.lanes.keep_only(|lane| self.engine.needs_lane(lane));
-                if let Err(error) = self.lanes.look(&lane, devices) {
-                    error!(error = chain(&error), "cannot start a thread to look");
+                if let Err(error) = self.lanes.look(&lane, devices.clone()) {
+                    let why = format!("start a thread to look: {error}");
+                    let looks = devices.into_iter().map(|found| (found, Err(why.clone())));
                     return Some(Input::Looked {
                         lane,
-                        looks: Vec::new(),
+                        looks: looks.collect(),
                     });
                 }
             }
-            Order::ReadReport => self.errand(Errand::Report),
-            Order::BackUp(group) => self.errand(Errand::BackUp(group)),
+            Order::Rescan => self.rescan.store(true, Ordering::Release),
+            Order::ReadReport => {
+                if self.reporter.try_send(()).is_err() {
+                    let result = Err("the thread that runs lvm has ended".to_owned());
+                    let (faults, took) = (Vec::new(), Duration::ZERO);
+                    return Some(Input::Reported {
+                        result,
+                        is_complete: false,
+                        faults,
+                        took,
+                    });
+                }
+            }
+            Order::BackUp(group) => {
+                if self.backups.try_send(group.clone()).is_err() {
+                    let error = Some("the thread that runs vgcfgbackup is stuck".to_owned());
+                    return Some(Input::BackedUp {
+                        group,
+                        error,
+                        took: Duration::ZERO,
+                    });
+                }
+            }
             Order::Extend(extension) => {
                 let inputs = self.inputs.clone();
                 let started = workers::extend(self.tools.clone(), (*extension).clone(), inputs);
@@ -254,13 +297,6 @@ impl Shell {
             }
         }
         None
-    }
-
-    fn errand(&self, errand: Errand) {
-        // One report is under way at most, and a backup for each group: the queue has room.
-        if self.reporter.try_send(errand).is_err() {
-            error!("the reporter does not take orders");
-        }
     }
 
     fn mend_left_over(&mut self) {

@@ -86,6 +86,38 @@ impl Watchlist {
         }
     }
 
+    /// A device that is gone says nothing about its volume any more.
+    pub(super) fn deactivate_missing(&self, inventory: &mut Inventory) {
+        let is_gone = |id: &VolumeId, target| !self.devices.contains_key(&(id.clone(), target));
+        for pool in &mut inventory.pools {
+            if is_gone(&pool.id, Watched::ThinPool) {
+                pool.kernel = Kernel::Inactive;
+            }
+        }
+        for snapshot in &mut inventory.snapshots {
+            let merging = snapshot.origin_id.as_ref().filter(|_| snapshot.merging);
+            let is_merging = merging.is_some_and(|id| !is_gone(id, Watched::SnapshotMerge));
+            if is_gone(&snapshot.id, Watched::Snapshot) && !is_merging {
+                snapshot.kernel = Kernel::Inactive;
+            }
+        }
+    }
+
+    /// Whether the kernel has a watched device of this group.
+    pub(super) fn has_group(&self, group: &Uuid) -> bool {
+        self.devices.keys().any(|(volume, _)| volume.vg == *group)
+    }
+
+    /// Whether every device could be read and every lane answers.
+    pub(super) fn is_complete(&self, now: Moment) -> bool {
+        let unreadable = |device: &Device| matches!(device.last, Some(Last::Fault { .. }));
+        !self.devices.values().any(unreadable)
+            && self
+                .outstanding
+                .values()
+                .all(|since| now.since(*since) < LATE_AFTER)
+    }
+
     pub(super) fn has_lane(&self, lane: &Lane) -> bool {
         self.devices
             .values()
@@ -202,19 +234,18 @@ impl Watchlist {
     }
 
     /// The next moment at which `take_due` or `note_late` has something to do.
-    pub(super) fn next_wake(&self) -> Option<Moment> {
+    pub(super) fn next_wake(&self, now: Moment) -> Option<Moment> {
         let looks = self
             .devices
             .values()
             .filter(|device| !self.outstanding.contains_key(&Lane::of(&device.found)))
             .map(|device| device.due);
-        looks
-            .chain(
-                self.outstanding
-                    .values()
-                    .map(|since| since.after(LATE_AFTER)),
-            )
-            .min()
+        // What is late already has been told: it must not keep the loop awake.
+        let lates = self
+            .outstanding
+            .values()
+            .map(|since| since.after(LATE_AFTER));
+        looks.chain(lates.filter(|late| *late > now)).min()
     }
 }
 

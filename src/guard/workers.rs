@@ -1,9 +1,9 @@
-//! The threads that may block: device-mapper events, looks by lane, LVM's reports, extensions.
+//! The threads that may block: looks by lane, LVM's reports and backups, extensions.
 //!
 //! Each sends what it found to the loop and waits for the next order. A thread that hangs in the kernel
 //! takes nothing with it but its own lane.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,8 +15,7 @@ use crate::act::{self, Tools};
 use crate::command::{self, AtDeadline};
 use crate::model::names::Name;
 use crate::model::plan::{Extension, Failure, Outcome};
-use crate::model::tally::Wake;
-use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found, Listed};
+use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
 use crate::observe::lvm;
 use crate::report::log::chain;
 
@@ -28,119 +27,18 @@ use super::watch::Lane;
 /// Enough for a status ioctl and a parse; a thousand lanes stay small.
 const LANE_STACK: usize = 128 << 10;
 /// Parsing a report of a thousand volumes happens on the heap.
-const WORKER_STACK: usize = 256 << 10;
-/// Without an event the device list is read again after this: creating a device raises none.
-const LIST_EVERY: Duration = Duration::from_secs(1);
-/// After an error, so that a broken control node is not asked in a tight loop.
-const LIST_RETRY: Duration = Duration::from_millis(500);
+pub(super) const WORKER_STACK: usize = 256 << 10;
 /// vgcfgbackup writes one file.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(60);
 /// A lane has one order under way; a second one never waits.
 const LANE_QUEUE: usize = 2;
-/// One report and a backup for each group.
-const REPORT_QUEUE: usize = 64;
+/// The engine asks for one report at a time.
+const REPORT_QUEUE: usize = 2;
+/// A backup for each group; a host with more tries again later.
+const BACKUP_QUEUE: usize = 64;
 
 /// Where every thread sends what it found.
 pub(super) type Inputs = SyncSender<Input>;
-
-/// Follows the kernel's events for ever.
-pub(super) fn follow_events(inputs: Inputs) -> io::Result<()> {
-    spawn("events", WORKER_STACK, move || {
-        let mut known = Known::default();
-        loop {
-            let input = match known.round() {
-                Ok(Some(input)) => input,
-                Ok(None) => continue,
-                Err(error) => {
-                    known.kernel = None;
-                    thread::sleep(LIST_RETRY);
-                    Input::ListFailed {
-                        error: chain(&error),
-                    }
-                }
-            };
-            if inputs.send(input).is_err() {
-                return;
-            }
-        }
-    })
-}
-
-/// The device list as it was last read.
-#[derive(Default)]
-struct Known {
-    kernel: Option<DeviceMapper>,
-    listed: Vec<Listed>,
-    found: BTreeMap<Listed, Option<Found>>,
-    fresh: bool,
-}
-
-impl Known {
-    /// Waits for an event or the time to list again, and tells what is new.
-    fn round(&mut self) -> Result<Option<Input>, DeviceMapperError> {
-        let (kernel, first) = match self.kernel.take() {
-            Some(kernel) => (kernel, false),
-            None => (DeviceMapper::open()?, true),
-        };
-        if first {
-            kernel.arm()?;
-        }
-        let woken = !first && kernel.wait(LIST_EVERY)?;
-        if woken {
-            // Armed before the list is read: an event in between makes the next wait return at once.
-            kernel.arm()?;
-        }
-        let listed = kernel.list()?;
-        let input = self.compare(&kernel, listed, woken);
-        self.kernel = Some(kernel);
-        self.fresh = true;
-        Ok(input)
-    }
-
-    fn compare(
-        &mut self,
-        kernel: &DeviceMapper,
-        listed: Vec<Listed>,
-        woken: bool,
-    ) -> Option<Input> {
-        if self.fresh && listed == self.listed {
-            return None;
-        }
-        let identity = |l: &Listed| Listed {
-            event: 0,
-            ..l.clone()
-        };
-        let before: BTreeMap<Listed, u32> =
-            self.listed.iter().map(|l| (identity(l), l.event)).collect();
-        let now: BTreeSet<Listed> = listed.iter().map(identity).collect();
-        let changed =
-            !self.fresh || now.len() != before.len() || !now.iter().all(|l| before.contains_key(l));
-        self.found.retain(|device, _| now.contains(device));
-        let mut events = Vec::new();
-        for device in &listed {
-            let key = identity(device);
-            let raised = before.get(&key).is_some_and(|event| *event != device.event);
-            // An event may mean another table: a snapshot that has begun to merge.
-            if raised || !self.found.contains_key(&key) {
-                // A device that is gone already is missing from the next list.
-                let found = kernel.describe(&device.name).ok().flatten();
-                self.found.insert(key.clone(), found);
-            }
-            if let (true, Some(Some(found))) = (raised, self.found.get(&key)) {
-                events.push(found.target.label().to_owned());
-            }
-        }
-        self.listed = listed;
-        let wake = if woken { Wake::DmEvent } else { Wake::Timer };
-        let found = self.found.values().flatten().cloned().collect();
-        Some(Input::Listed {
-            found,
-            changed,
-            events,
-            wake,
-        })
-    }
-}
 
 /// The lanes: a thread each, made when first needed.
 pub(super) struct Lanes {
@@ -170,6 +68,7 @@ impl Lanes {
         {
             // The thread has ended; the next order makes a new one.
             self.threads.remove(lane);
+            return Err(io::Error::other("the lane's thread has ended"));
         }
         Ok(())
     }
@@ -215,22 +114,28 @@ fn look(
     look
 }
 
-/// What the reporter is asked for.
-pub(super) enum Errand {
-    Report,
-    BackUp(Name),
+/// Reads LVM's metadata when asked. One report at a time: while lvm hangs, no second one is started.
+pub(super) fn run_reports(lvm: PathBuf, inputs: Inputs) -> io::Result<SyncSender<()>> {
+    run_jobs("report", REPORT_QUEUE, inputs, move |()| report(&lvm))
 }
 
-/// Runs the slow lvm commands that no extension waits for, one after the other.
-pub(super) fn run_errands(lvm: PathBuf, inputs: Inputs) -> io::Result<SyncSender<Errand>> {
-    let (orders, queue) = sync_channel(REPORT_QUEUE);
-    spawn("reporter", WORKER_STACK, move || {
-        while let Ok(errand) = queue.recv() {
-            let input = match errand {
-                Errand::Report => report(&lvm),
-                Errand::BackUp(group) => back_up(&lvm, group),
-            };
-            if inputs.send(input).is_err() {
+/// Writes LVM's backups when asked, apart from the reports: it may hang where /etc is on sick storage.
+pub(super) fn run_backups(lvm: PathBuf, inputs: Inputs) -> io::Result<SyncSender<Name>> {
+    run_jobs("backup", BACKUP_QUEUE, inputs, move |group| {
+        back_up(&lvm, group)
+    })
+}
+
+fn run_jobs<T: Send + 'static>(
+    name: &str,
+    queue: usize,
+    inputs: Inputs,
+    job: impl Fn(T) -> Input + Send + 'static,
+) -> io::Result<SyncSender<T>> {
+    let (orders, queue) = sync_channel(queue);
+    spawn(name, WORKER_STACK, move || {
+        while let Ok(order) = queue.recv() {
+            if inputs.send(job(order)).is_err() {
                 return;
             }
         }
@@ -243,11 +148,13 @@ fn report(lvm: &Path) -> Input {
     match lvm::report(lvm) {
         Ok(reported) => Input::Reported {
             result: Ok(reported.inventory),
+            is_complete: reported.is_complete,
             faults: reported.faults,
             took: reported.took,
         },
         Err(error) => Input::Reported {
             result: Err(chain(&error)),
+            is_complete: false,
             faults: Vec::new(),
             took: started.elapsed(),
         },

@@ -25,6 +25,8 @@ const LATENCIES_MAX: usize = 32;
 const LATENCY_FIRST: Duration = Duration::from_secs(1);
 /// A failed extension is repeated after this, then after twice as long, and so on.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// A volume that changed under us is left alone until LVM has been asked again.
+const CHANGED_PAUSE: Duration = Duration::from_secs(1);
 /// dmeventd waits for up to 42 minutes; a pool is full long before.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,8 @@ pub struct Track {
     slow: f64,
     /// Set while the last attempt failed.
     cooling: Option<Cooling>,
+    /// How often in a row lvextend refused.
+    refusals: u64,
     pub record: Record,
 }
 
@@ -81,8 +85,8 @@ impl History {
             .entry(outcome.extension.target.clone())
             .or_default();
         match &outcome.end {
-            // Nothing was run: somebody else was faster. The next look decides anew.
-            End::Changed { .. } => return,
+            // Nothing was run: somebody else was faster. What is known must be read again first.
+            End::Changed { .. } => track.note_changed(now.moment),
             End::Extended { .. } => track.note_success(outcome.extension.added(), now.wall),
             End::Failed { failure, .. } => track.note_failure(*failure, now.moment),
         }
@@ -132,6 +136,12 @@ impl History {
             .filter(|cooling| cooling.until > now)
     }
 
+    /// How often in a row lvextend refused to extend this store.
+    #[must_use]
+    pub fn refusals(&self, target: &Target) -> u64 {
+        self.tracks.get(target).map_or(0, |track| track.refusals)
+    }
+
     #[must_use]
     pub fn record(&self, target: &Target) -> Record {
         self.tracks
@@ -160,13 +170,27 @@ impl Track {
 
     fn note_success(&mut self, added: Bytes, wall: UnixSeconds) {
         self.cooling = None;
+        self.refusals = 0;
         self.record.attempts += 1;
         self.record.failures_in_a_row = 0;
         self.record.added = self.record.added.saturating_add(added);
         self.record.last_success = Some(wall);
     }
 
+    fn note_changed(&mut self, at: Moment) {
+        let failures = self.record.failures_in_a_row;
+        self.cooling = Some(Cooling {
+            until: at.after(CHANGED_PAUSE),
+            failures,
+        });
+    }
+
     fn note_failure(&mut self, failure: Failure, at: Moment) {
+        self.refusals = if failure == Failure::Refused {
+            self.refusals + 1
+        } else {
+            0
+        };
         self.record.attempts += 1;
         *self.record.failures.entry(failure).or_default() += 1;
         self.record.failures_in_a_row += 1;

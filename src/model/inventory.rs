@@ -50,6 +50,9 @@ pub enum GroupObstacle {
     Shared,
     Clustered,
     Partial,
+    ReadOnly,
+    /// Another group has the same name.
+    DuplicateName,
 }
 
 /// A thin pool.
@@ -185,6 +188,39 @@ impl Inventory {
     #[must_use]
     pub fn group(&self, uuid: &Uuid) -> Option<&VolumeGroup> {
         self.groups.iter().find(|group| group.uuid == *uuid)
+    }
+}
+
+impl Inventory {
+    /// Takes one group over from an earlier inventory, in place of what this one has of it.
+    pub fn keep(&mut self, group: &VolumeGroup, earlier: &Self) {
+        self.groups.retain(|other| other.uuid != group.uuid);
+        self.pools.retain(|pool| pool.id.vg != group.uuid);
+        self.snapshots
+            .retain(|snapshot| snapshot.id.vg != group.uuid);
+        self.groups.push(group.clone());
+        self.pools.extend(
+            earlier
+                .pools
+                .iter()
+                .filter(|p| p.id.vg == group.uuid)
+                .cloned(),
+        );
+        self.snapshots.extend(
+            earlier
+                .snapshots
+                .iter()
+                .filter(|s| s.id.vg == group.uuid)
+                .cloned(),
+        );
+        self.sort();
+    }
+
+    /// By name, as everything that shows it expects.
+    pub fn sort(&mut self) {
+        self.groups.sort_by(|a, b| a.name.cmp(&b.name));
+        self.pools.sort_by(|a, b| a.name.cmp(&b.name));
+        self.snapshots.sort_by(|a, b| a.name.cmp(&b.name));
     }
 }
 

@@ -120,6 +120,34 @@ pub enum Reason {
     },
     /// An extension in this volume group is being carried out.
     Busy,
+    /// It has been for much longer than it should: lvm hangs.
+    Stuck,
+}
+
+impl Reason {
+    /// Whether the host is short of room or of answers just now.
+    #[must_use]
+    pub const fn is_pressing(&self) -> bool {
+        match self {
+            Self::NoRoom { .. }
+            | Self::AtMaxSize { .. }
+            | Self::CoolingDown { .. }
+            | Self::Busy
+            | Self::Stuck
+            | Self::Late
+            | Self::Suspended
+            | Self::StateUnknown
+            | Self::PoolFailed
+            | Self::NeedsCheck => true,
+            Self::Disabled
+            | Self::DryRun { .. }
+            | Self::Group { .. }
+            | Self::Invalid
+            | Self::Merging
+            | Self::MergeFailed
+            | Self::AtUsefulSize { .. } => false,
+        }
+    }
 }
 
 impl Extension {
@@ -155,16 +183,18 @@ impl Reason {
             Self::AtUsefulSize { .. } => "useful_size",
             Self::CoolingDown { .. } => "cooling_down",
             Self::Busy => "busy",
+            Self::Stuck => "stuck",
         }
     }
 
     /// Every label that `label` can give, for series that exist before they are needed.
-    pub const LABELS: [&str; 19] = [
+    pub const LABELS: [&str; 22] = [
         "busy",
         "clustered",
         "cooling_down",
         "disabled",
         "dry_run",
+        "duplicate_name",
         "exported",
         "invalid",
         "late",
@@ -175,8 +205,10 @@ impl Reason {
         "no_room",
         "partial",
         "pool_failed",
+        "read_only",
         "shared",
         "state_unknown",
+        "stuck",
         "suspended",
         "useful_size",
     ];
@@ -190,6 +222,8 @@ impl GroupObstacle {
             Self::Shared => "shared",
             Self::Clustered => "clustered",
             Self::Partial => "partial",
+            Self::ReadOnly => "read_only",
+            Self::DuplicateName => "duplicate_name",
         }
     }
 }
@@ -252,6 +286,7 @@ impl fmt::Display for Reason {
                 write!(f, "cooling down after {failures} failed attempts in a row")
             }
             Self::Busy => write!(f, "another extension in this volume group is running"),
+            Self::Stuck => write!(f, "an lvm command of ours in this volume group hangs"),
         }
     }
 }
@@ -263,6 +298,8 @@ impl GroupObstacle {
             Self::Shared => "is shared with other hosts",
             Self::Clustered => "is clustered",
             Self::Partial => "misses physical volumes",
+            Self::ReadOnly => "is read-only",
+            Self::DuplicateName => "has the same name as another one: rename one by its uuid",
         }
     }
 }
@@ -373,6 +410,7 @@ impl Hold {
             | Reason::StateUnknown
             | Reason::Suspended
             | Reason::Late
+            | Reason::Stuck
             | Reason::NoRoom { .. }
             | Reason::AtMaxSize { .. } => true,
         }

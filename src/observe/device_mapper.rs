@@ -79,6 +79,15 @@ pub struct Found {
     pub target: Watched,
 }
 
+/// What a device turns out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Described {
+    /// It is being made: LVM loads its first table a moment after the device.
+    WithoutTable,
+    Other,
+    Watched(Found),
+}
+
 /// What one look at a device saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
@@ -161,24 +170,38 @@ impl DeviceMapper {
     ///
     /// # Errors
     /// When the ioctl fails, as it does for a device that has just been removed.
-    pub fn describe(&self, name: &str) -> Result<Option<Found>, DeviceMapperError> {
+    pub fn describe(&self, name: &str) -> Result<Described, DeviceMapperError> {
         let owned = DmNameBuf::new(name.to_owned()).map_err(failed("name", name))?;
         let (device, targets) = self
             .table_status(&DevId::Name(&owned), DmFlags::DM_STATUS_TABLE)
             .map_err(failed("read table of", name))?;
         let [(_, _, target, _)] = targets.as_slice() else {
-            return Ok(None);
+            let is_empty = targets.is_empty();
+            return Ok(if is_empty {
+                Described::WithoutTable
+            } else {
+                Described::Other
+            });
         };
-        let Some(target) = Watched::of_target(target) else {
-            return Ok(None);
-        };
-        Ok(volume_of(&device)
-            .filter(|(_, layer)| layer == target.layer())
-            .map(|(volume, _)| Found {
-                name: name.to_owned(),
+        let watched = Watched::of_target(target).and_then(|target| {
+            let (volume, layer) = volume_of(&device)?;
+            let name = name.to_owned();
+            (layer == target.layer()).then_some(Found {
+                name,
                 volume,
                 target,
-            }))
+            })
+        });
+        Ok(watched.map_or(Described::Other, Described::Watched))
+    }
+
+    /// The device, when it is one to watch and can be described now.
+    #[must_use]
+    pub fn watched(&self, name: &str) -> Option<Found> {
+        match self.describe(name) {
+            Ok(Described::Watched(found)) => Some(found),
+            Ok(Described::WithoutTable | Described::Other) | Err(_) => None,
+        }
     }
 
     /// Reads the status of a device that was found before.

@@ -1,8 +1,8 @@
 //! Reads LVM's metadata: one `lvm fullreport` for all volume groups.
 //!
 //! The report runs with `--readonly`: it takes no lock and asks device-mapper nothing, so it neither
-//! waits behind a held VG lock nor delays an extension, and sick storage cannot hang it. Usage and
-//! state come from the kernel instead.
+//! waits behind a held VG lock nor delays an extension, and a sick pool cannot hang it; a physical volume
+//! that hangs still can. Usage and state come from the kernel instead.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,7 +51,9 @@ pub struct Reported {
     /// With every device still inactive: the kernel's part is filled in from looks.
     pub inventory: Inventory,
     pub took: Duration,
-    /// Values that were missing or unreadable, one text each.
+    /// False when lvm could not read every group.
+    pub is_complete: bool,
+    /// What was missing or unreadable, one text each.
     pub faults: Vec<String>,
 }
 
@@ -80,10 +82,16 @@ pub fn report(lvm: &Path) -> Result<Reported, LvmError> {
     }
     let parsed =
         lvm_report::parse(&finished.stdout).map_err(|source| LvmError::Output { source })?;
+    let is_complete = finished.status.success();
+    let mut faults = parsed.faults;
+    if !is_complete {
+        faults.push(finished.complaint());
+    }
     Ok(Reported {
         inventory: parsed.inventory,
         took: finished.took,
-        faults: parsed.faults,
+        is_complete,
+        faults,
     })
 }
 

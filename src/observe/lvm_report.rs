@@ -67,18 +67,24 @@ pub fn parse(output: &[u8]) -> Result<Parsed, ReportError> {
                 volumes(sections, &group, &mut parsed);
                 parsed.inventory.groups.push(group);
             }
-            Ok(Some(_)) => parsed.inventory.duplicate_names += 1,
+            // LVM is given names: with two groups of one, neither may be changed.
+            Ok(Some(group)) => {
+                parsed.inventory.duplicate_names += 1;
+                let first = parsed
+                    .inventory
+                    .groups
+                    .iter_mut()
+                    .find(|g| g.name == group.name);
+                if let Some(first) = first {
+                    first.obstacle = Some(GroupObstacle::DuplicateName);
+                }
+            }
             // Physical volumes without a group have a section of their own.
             Ok(None) => {}
             Err(fault) => parsed.faults.push(fault),
         }
     }
-    parsed.inventory.groups.sort_by(|a, b| a.name.cmp(&b.name));
-    parsed.inventory.pools.sort_by(|a, b| a.name.cmp(&b.name));
-    parsed
-        .inventory
-        .snapshots
-        .sort_by(|a, b| a.name.cmp(&b.name));
+    parsed.inventory.sort();
     Ok(parsed)
 }
 
@@ -139,6 +145,7 @@ impl Attributes<'_> {
 
     fn obstacle(&self) -> Option<GroupObstacle> {
         [
+            (0, 'r', GroupObstacle::ReadOnly),
             (2, 'x', GroupObstacle::Exported),
             (3, 'p', GroupObstacle::Partial),
             (5, 'c', GroupObstacle::Clustered),

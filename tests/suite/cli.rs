@@ -20,6 +20,7 @@ fn a_wrong_command_line_is_exit_code_2() {
         &["run", "--no-such-flag"],
         &["run", "--web.listen-address", "nowhere"],
         &["run", "--log.level", "loud"],
+        &["run", "--web.telemetry-path", "metrics"],
         &[],
     ] {
         let output = cowherd(arguments);

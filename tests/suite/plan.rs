@@ -1,5 +1,7 @@
 //! Decisions: when, how much, who first, and why not.
 
+use std::time::Duration;
+
 use cowherd::model::inventory::{CowStatus, GroupObstacle, Kernel, PoolStatus};
 use cowherd::model::names::Resource;
 use cowherd::model::plan::{Cap, Capped, Extension, Plan, Reason, Trigger};
@@ -251,8 +253,11 @@ fn groups_that_take_no_changes_hold_their_volumes() {
 #[test]
 fn a_disabled_kind_is_held_and_a_busy_group_waits() {
     let mut world = World::new(vec![], vec![snapshot('s', 16, 95)]);
-    world.busy.insert(group(0).uuid);
+    let since = world.now;
+    world.busy.insert(group(0).uuid, since);
     assert_eq!(held(&world.plan()), ["busy"]);
+    world.now = since.after(Duration::from_secs(80));
+    assert_eq!(held(&world.plan()), ["stuck"]);
     world.policy.snapshot.enabled = false;
     assert_eq!(held(&world.plan()), ["disabled"]);
 }

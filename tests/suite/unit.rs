@@ -71,3 +71,24 @@ fn what_a_running_extension_left_outlives_a_restart() {
     assert_eq!(unit["Service.RuntimeDirectory"], ["cowherd"]);
     assert_eq!(unit["Service.RuntimeDirectoryPreserve"], ["yes"]);
 }
+
+#[test]
+fn it_waits_for_nothing_that_waits_for_file_systems() {
+    let unit = unit();
+    let after: Vec<&str> = unit["Unit.After"]
+        .iter()
+        .flat_map(|value| value.split_whitespace())
+        .collect();
+    for late in [
+        "systemd-tmpfiles-setup.service",
+        "local-fs.target",
+        "network-online.target",
+    ] {
+        assert!(
+            !after.contains(&late),
+            "{late} comes after local-fs-pre.target"
+        );
+    }
+    // It would want /tmp and /var/tmp mounted first.
+    assert!(!unit.contains_key("Service.PrivateTmp"));
+}

@@ -1,6 +1,6 @@
 //! Small worlds for the pure stages: one volume group with a pool and a snapshot, in any state.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cowherd::config::Config;
@@ -26,7 +26,7 @@ pub(crate) struct World {
     pub(crate) policy: Policy,
     pub(crate) inventory: Inventory,
     pub(crate) history: History,
-    pub(crate) busy: BTreeSet<Uuid>,
+    pub(crate) busy: BTreeMap<Uuid, Moment>,
     pub(crate) now: Moment,
 }
 
@@ -42,7 +42,7 @@ impl World {
                 duplicate_names: 0,
             },
             history: History::default(),
-            busy: BTreeSet::new(),
+            busy: BTreeMap::new(),
             now: Moment(Duration::from_secs(1000)),
         }
     }

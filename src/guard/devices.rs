@@ -1,0 +1,126 @@
+//! Follows device-mapper's events on a thread of its own, and tells which devices there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::model::tally::Wake;
+use crate::observe::device_mapper::{Described, DeviceMapper, DeviceMapperError, Found, Listed};
+use crate::report::log::chain;
+
+use super::engine::Input;
+use super::workers::{self, Inputs, WORKER_STACK};
+
+/// Without an event the device list is read again after this: creating a device raises none.
+const LIST_EVERY: Duration = Duration::from_secs(1);
+/// After an error, so that a broken control node is not asked in a tight loop.
+const LIST_RETRY: Duration = Duration::from_millis(500);
+
+/// Set to have every device described again: a table swapped in place raises no event.
+pub(super) type Rescan = Arc<AtomicBool>;
+
+/// Follows the kernel's events for ever.
+pub(super) fn follow(inputs: Inputs, rescan: Rescan) -> io::Result<()> {
+    workers::spawn("events", WORKER_STACK, move || {
+        let mut known = Known::default();
+        loop {
+            if rescan.swap(false, Ordering::AcqRel) {
+                known.described.clear();
+            }
+            let input = match known.round() {
+                Ok(Some(input)) => input,
+                Ok(None) => continue,
+                Err(error) => {
+                    known = Known::default();
+                    thread::sleep(LIST_RETRY);
+                    Input::ListFailed {
+                        error: chain(&error),
+                    }
+                }
+            };
+            if inputs.send(input).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// The device list as it was last read.
+#[derive(Default)]
+struct Known {
+    kernel: Option<DeviceMapper>,
+    listed: Vec<Listed>,
+    /// Without the devices that are still being made.
+    described: BTreeMap<Listed, Option<Found>>,
+}
+
+impl Known {
+    /// Waits for an event or the time to list again, and tells what is new.
+    fn round(&mut self) -> Result<Option<Input>, DeviceMapperError> {
+        let (kernel, is_first) = match self.kernel.take() {
+            Some(kernel) => (kernel, false),
+            None => (DeviceMapper::open()?, true),
+        };
+        let woken = !is_first && kernel.wait(LIST_EVERY)?;
+        if is_first || woken {
+            // Armed before the list is read: an event in between makes the next wait return at once.
+            kernel.arm()?;
+        }
+        let listed = kernel.list()?;
+        let is_known = listed == self.listed && self.described.len() == listed.len();
+        let input = (is_first || !is_known).then(|| self.take_in(&kernel, listed, woken));
+        self.kernel = Some(kernel);
+        Ok(input)
+    }
+
+    fn take_in(&mut self, kernel: &DeviceMapper, listed: Vec<Listed>, woken: bool) -> Input {
+        let before: BTreeMap<Listed, u32> =
+            self.listed.iter().map(|l| (identity(l), l.event)).collect();
+        let now: BTreeSet<Listed> = listed.iter().map(identity).collect();
+        let changed = now.len() != before.len() || !now.iter().all(|l| before.contains_key(l));
+        if changed {
+            // LVM swaps tables of old devices when it makes and removes new ones.
+            self.described.clear();
+        }
+        let mut events = Vec::new();
+        for device in &listed {
+            let key = identity(device);
+            let raised = before.get(&key).is_some_and(|event| *event != device.event);
+            if raised || !self.described.contains_key(&key) {
+                self.describe(kernel, key.clone());
+            }
+            if let (true, Some(Some(found))) = (raised, self.described.get(&key)) {
+                events.push(found.target.label().to_owned());
+            }
+        }
+        self.listed = listed;
+        let wake = if woken { Wake::DmEvent } else { Wake::Timer };
+        let found = self.described.values().flatten().cloned().collect();
+        Input::Listed {
+            found,
+            changed,
+            events,
+            wake,
+        }
+    }
+
+    /// What cannot be told yet is asked again at the next round; what is gone is missing from its list.
+    fn describe(&mut self, kernel: &DeviceMapper, device: Listed) {
+        match kernel.describe(&device.name) {
+            Ok(Described::Watched(found)) => self.described.insert(device, Some(found)),
+            Ok(Described::Other) => self.described.insert(device, None),
+            Ok(Described::WithoutTable) | Err(_) => self.described.remove(&device),
+        };
+    }
+}
+
+/// A device without its event number.
+fn identity(listed: &Listed) -> Listed {
+    Listed {
+        event: 0,
+        ..listed.clone()
+    }
+}
