@@ -282,6 +282,9 @@ impl fmt::Display for Reason {
             Self::AtUsefulSize { max } => {
                 write!(f, "it has reached the largest useful size ({max})")
             }
+            Self::CoolingDown { failures: 0, .. } => {
+                write!(f, "it changed a moment ago and is being read again")
+            }
             Self::CoolingDown { failures, .. } => {
                 write!(f, "cooling down after {failures} failed attempts in a row")
             }
