@@ -21,6 +21,7 @@ const NEEDED: &[&str] = &[
     "thin-provisioning-tools",
     "e2fsprogs",
     "iproute2",
+    "procps",
     "strace",
     "prometheus",
     // What building cowherd needs.
