@@ -37,6 +37,12 @@ impl Engine {
         }
         self.watch.set_devices(found, now.moment);
         self.watch.deactivate_missing(&mut self.inventory);
+        // A host without pools and snapshots is seen whole, too.
+        let run = CollectorRun {
+            success: self.watch.is_complete(now.moment),
+            ..CollectorRun::default()
+        };
+        self.note_collector(Collector::Dm, run, now);
         if changed {
             self.want_report(now.moment);
         }
