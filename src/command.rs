@@ -3,8 +3,9 @@
 //! This is the only place that starts lvm. The environment is built, never inherited: `LVM_*`, locale
 //! and PATH of whoever started us must not change what lvm does or how it prints. A program that only
 //! reads is killed at its deadline; one that writes never is, because a killed lvextend leaves
-//! devices suspended: it gets a SIGTERM, which lvm honours wherever that is safe. Both are waited for, however long a program
-//! that hangs in the kernel takes: whoever runs one has a thread for it, and starts no second one.
+//! devices suspended: it gets a SIGTERM, which lvm honours wherever that is safe. Both are waited for,
+//! however long a program that hangs in the kernel takes: whoever runs one has a thread for it, and
+//! starts no second one.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};

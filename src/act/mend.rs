@@ -3,8 +3,8 @@
 //!
 //! LVM's metadata is whole at every point at which lvextend can be killed (109 points were tried); what
 //! repairs depends on the point. The same absolute size again mends a death before LVM's commit, a
-//! refresh one after it. Only a device for which an intent of ours exists is touched: whoever
-//! suspended any other has a reason.
+//! refresh one after it. Nothing is touched without an intent of ours, and then only the kinds of devices
+//! that its extension suspends: whoever suspended any other has a reason.
 
 use std::time::Duration;
 
