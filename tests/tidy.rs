@@ -30,9 +30,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     (
         "process::{Child, Command",
-        &["command.rs", "guard/front.rs"],
+        &["command.rs", "guard/front.rs", "guard/lifeboat/"],
     ),
-    ("process::Command", &["command.rs", "guard/front.rs"]),
+    ("process::{Command", &["guard/lifeboat/"]),
+    ("mount(", &["guard/lifeboat/"]),
+    ("chroot(", &["guard/lifeboat/", "cli/manifest.rs"]),
+    ("mlockall(", &["guard/run.rs"]),
+    (
+        "process::Command",
+        &["command.rs", "guard/front.rs", "guard/lifeboat/"],
+    ),
     ("SystemTime::now", &["guard/clock.rs", "front/"]),
     ("clock_gettime", &["guard/clock.rs"]),
     (
@@ -53,6 +60,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "guard/front.rs",
             "guard/run.rs",
             "guard/devices.rs",
+            "guard/lifeboat/",
         ],
     ),
     ("DM::new", &["observe/device_mapper.rs"]),

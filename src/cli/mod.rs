@@ -4,6 +4,8 @@
 
 mod check;
 mod front;
+mod guard;
+mod manifest;
 mod plan;
 mod run;
 mod status;
@@ -42,6 +44,12 @@ enum Command {
     /// Serve what the guard publishes on standard input; started by the guard
     #[command(hide = true)]
     Front(FrontArguments),
+    /// Guard with the options on standard input; started by `run` in its lifeboat
+    #[command(hide = true)]
+    Guard,
+    /// Print what a lifeboat would carry; started by the guard
+    #[command(hide = true)]
+    Manifest(ManifestArguments),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +104,13 @@ struct FrontArguments {
     log_level: Level,
 }
 
+#[derive(Debug, Args)]
+struct ManifestArguments {
+    /// The host's root, as the guard sees it
+    #[arg(long)]
+    root: PathBuf,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Level {
     Error,
@@ -122,6 +137,8 @@ pub fn main() -> ExitCode {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Front(arguments) => front::run(arguments),
+        Command::Guard => guard::run(),
+        Command::Manifest(arguments) => manifest::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

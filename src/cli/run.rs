@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::guard::{self, Options};
-use crate::report::log;
+use crate::guard::{self, Berth, Options};
+use crate::report::log::{self, chain};
 
 use super::{Failure, Level, RunArguments, build};
 
@@ -22,8 +22,7 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
     let level = arguments
         .log_level
         .unwrap_or_else(|| Level::from(config.log_level));
-    let log = log::start(level.filter());
-    let options = Options {
+    let mut options = Options {
         policy: config.policy,
         listen_addresses: config.web.listen_addresses,
         telemetry_path: config.web.telemetry_path,
@@ -31,6 +30,13 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
         log_level: level.name().to_owned(),
         runtime: PathBuf::from(RUNTIME),
         build: build(),
+        berth: Berth::Ashore("turned off by the configuration".to_owned()),
     };
+    if config.lifeboat {
+        // It comes back only when it could not, and before there is a second thread.
+        let error = guard::board(&options);
+        options.berth = Berth::Ashore(chain(&error));
+    }
+    let log = log::start(level.filter());
     guard::run(options, &log).map_err(Failure::other)
 }

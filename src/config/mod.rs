@@ -51,6 +51,8 @@ pub struct Config {
     pub policy: Policy,
     pub web: Web,
     pub front: Front,
+    /// Guard from a root of our own in memory.
+    pub lifeboat: bool,
     pub log_level: LogLevel,
 }
 
@@ -140,6 +142,7 @@ fn check(table: toml::Table, faults: &mut Vec<Fault>) -> Config {
         front: root.section("front", |front| Front {
             user: front.text("user", "nobody"),
         }),
+        lifeboat: root.section("guard", |guard| guard.boolean("lifeboat", true)),
         log_level: root.section("log", log_level),
     };
     root.finish();

@@ -91,6 +91,8 @@ pub fn run(options: Options) -> Result<(), FrontError> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(FrontError::Stdin)?;
+    // The guard is spared when memory runs out; the front can be started again.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
     let link = UnixStream::from(stdin);
     // Asking a socket for its address tells it from anything else.
     link.local_addr().map_err(FrontError::Stdin)?;

@@ -10,7 +10,7 @@ use crate::model::inventory::Inventory;
 use crate::model::names::{Name, Resource, Uuid, VolumeName};
 use crate::model::plan::{Extension, Hold, Outcome, Plan, Reason};
 use crate::model::policy::Policy;
-use crate::model::tally::{Collector, CollectorRun, Tally, Wake};
+use crate::model::tally::{Collector, CollectorRun, Lifeboat, Tally, Wake};
 use crate::model::time::{Moment, Now};
 use crate::model::units::Bytes;
 use crate::model::view::{Build, Event, StoreView, View};
@@ -68,6 +68,8 @@ pub enum Input {
         error: Option<String>,
         took: Duration,
     },
+    /// What the lifeboat carries was renewed, or could not be.
+    Lifeboat(Note),
     /// Time passed.
     Tick,
 }
@@ -182,6 +184,7 @@ impl Engine {
             Input::BackedUp { group, error, took } => {
                 self.backed_up(&group, error, took, now, &mut orders);
             }
+            Input::Lifeboat(note) => self.lifeboat_renewed(note, now, &mut orders),
             Input::Tick => {}
         }
         self.settle(now, &mut orders);
@@ -226,6 +229,11 @@ impl Engine {
     pub fn note_log_lines(&mut self, messages: BTreeMap<String, u64>, dropped: u64) {
         self.tally.log_messages = messages;
         self.tally.log_messages_dropped = dropped;
+    }
+
+    /// Where guard and lvm live.
+    pub fn note_lifeboat(&mut self, lifeboat: Lifeboat) {
+        self.tally.lifeboat = lifeboat;
     }
 
     /// Whether any device is looked at in this lane.

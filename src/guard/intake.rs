@@ -281,6 +281,15 @@ impl Engine {
         }
     }
 
+    pub(super) fn lifeboat_renewed(&mut self, told: Note, now: Now, orders: &mut Vec<Order>) {
+        let is_renewed = told.level == Level::Info;
+        self.tally.lifeboat.renewals += u64::from(is_renewed);
+        self.tally.lifeboat.is_stale = !is_renewed;
+        self.tell(now, orders, told);
+        // What LVM sees may have changed with its settings.
+        self.want_report(now.moment);
+    }
+
     fn count_command(&mut self, command: &str, took: Duration, failure: Option<&str>) {
         let runs = self.tally.commands.entry(command.to_owned()).or_default();
         runs.runs += 1;

@@ -24,6 +24,10 @@ pub enum Level {
 impl Note {
     pub(super) const MENDED: &str = "mended devices that a killed extension had left suspended";
 
+    pub(super) const RENEWED: &str = "renewed the lifeboat after a change on the host";
+    pub(super) const NOT_RENEWED: &str =
+        "cannot renew the lifeboat: what it holds is older than the host's";
+
     pub(super) fn new(level: Level, message: &'static str, detail: String) -> Self {
         Self {
             level,

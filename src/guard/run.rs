@@ -12,6 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::mm::{MlockAllFlags, mlockall};
+use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
@@ -22,6 +24,7 @@ use crate::act::lock::GroupLocks;
 use crate::model::names::Name;
 use crate::model::plan::{Failure, Outcome};
 use crate::model::policy::Policy;
+use crate::model::tally::Lifeboat;
 use crate::model::view::Build;
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError};
 use crate::observe::lvm::{self, LvmError};
@@ -31,6 +34,7 @@ use super::clock;
 use super::devices::{self, Rescan};
 use super::engine::{Engine, Input, Order};
 use super::front::{self, Front, FrontFailure, FrontSettings};
+use super::lifeboat::{self, Berth};
 use super::note::{Level, Note};
 use super::workers::{self, Inputs, Lanes};
 
@@ -43,6 +47,8 @@ const LOCK_LIMIT: Duration = Duration::from_millis(500);
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 /// A stop waits this long for an lvextend of ours: killing it would leave devices suspended.
 const STOP_LIMIT: Duration = Duration::from_secs(80);
+/// The kernel's out-of-memory killer leaves alone what says so.
+const OOM_LAST: &str = "-1000";
 /// A tick at least this often, so that a missed due time cannot become a stall.
 const TICK_MAX: Duration = Duration::from_secs(1);
 
@@ -65,7 +71,7 @@ pub enum GuardError {
 }
 
 /// What `run` needs to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Options {
     pub policy: Policy,
     pub listen_addresses: Vec<SocketAddr>,
@@ -75,6 +81,7 @@ pub struct Options {
     /// For locks and intents: on tmpfs.
     pub runtime: PathBuf,
     pub build: Build,
+    pub berth: Berth,
 }
 
 /// Guards until told to stop.
@@ -83,6 +90,7 @@ pub struct Options {
 /// When something is missing that guarding needs; then nothing has been started.
 pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     make_runtime(&options.runtime)?;
+    let lifeboat = settle(&options.berth);
     let lock_path = options.runtime.join(LOCK_FILE);
     let identity = front::identity(&options.front_user)?;
     let lock = take_lock(&lock_path, identity)?;
@@ -100,6 +108,12 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         log_level: options.log_level,
         lock_file: lock_path,
     })?;
+    if let Berth::Ashore(why) = &options.berth {
+        warn!(
+            why,
+            "no lifeboat: on a host whose root lies on a guarded pool this guard can hang with it"
+        );
+    }
     info!(
         version = options.build.version,
         listening = front.addresses().join(" "),
@@ -119,6 +133,10 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         tools,
         inputs: inputs.clone(),
     };
+    shell.engine.note_lifeboat(lifeboat);
+    if let Berth::Aboard(manifest) = options.berth {
+        lifeboat::renew_for_ever(manifest, shell.inputs.clone()).map_err(thread_error)?;
+    }
     if shell.engine.is_dry_run() {
         info!("a dry run mends nothing");
     } else {
@@ -128,6 +146,24 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     shell.run(&queue, &stop, log);
     drop(lock);
     Ok(())
+}
+
+/// Locks this process's memory and asks the kernel to kill others first when there is none left. Neither is
+/// worth not guarding for: the first is told in the metrics, and a unit does the second as well.
+fn settle(berth: &Berth) -> Lifeboat {
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_LAST);
+    // Each page as it is first used: whole stacks and arenas would be tens of megabytes.
+    let locked = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
+    let manifest = match berth {
+        Berth::Aboard(manifest) => Some(manifest),
+        Berth::Ashore(_) => None,
+    };
+    Lifeboat {
+        is_aboard: manifest.is_some(),
+        size: manifest.map(lifeboat::Manifest::size).unwrap_or_default(),
+        is_memory_locked: locked.is_ok(),
+        ..Lifeboat::default()
+    }
 }
 
 fn make_runtime(path: &Path) -> Result<(), GuardError> {

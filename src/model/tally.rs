@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::time::UnixSeconds;
+use super::units::Bytes;
 
 /// What the guard did since it started.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,20 @@ pub struct Tally {
     pub log_messages: BTreeMap<String, u64>,
     pub log_messages_dropped: u64,
     pub mended: u64,
+    pub lifeboat: Lifeboat,
+}
+
+/// Where guard and lvm live: in a root of their own in memory, or on the host's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifeboat {
+    pub is_aboard: bool,
+    /// What was copied there.
+    pub size: Bytes,
+    /// The host's files have changed and could not be copied again.
+    pub is_stale: bool,
+    pub renewals: u64,
+    /// The guard's memory cannot be paged out.
+    pub is_memory_locked: bool,
 }
 
 /// What made the guard look.

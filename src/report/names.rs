@@ -125,6 +125,17 @@ families! {
     DM_EVENT_LAST "cowherd_dm_event_last_timestamp_seconds" Gauge Timestamp []
         "Unix time of the last device-mapper event, 0 if none since start."
 
+    LIFEBOAT_READY "cowherd_lifeboat_ready" Gauge Truth []
+        "Whether guard and lvm run from a root of their own in memory (1), or from the host's, where a full pool can stop them (0)."
+    LIFEBOAT_SIZE "cowherd_lifeboat_size_bytes" Gauge Bytes []
+        "Memory that the copies of lvm, its libraries and settings take in the lifeboat, 0 without one."
+    LIFEBOAT_STALE "cowherd_lifeboat_stale" Gauge Truth []
+        "Whether the host's lvm or its settings changed and could not be copied again."
+    LIFEBOAT_RENEWALS "cowherd_lifeboat_renewals_total" Counter Count []
+        "Times the lifeboat was renewed after a change of the host's lvm or its settings."
+    MEMORY_LOCKED "cowherd_memory_locked" Gauge Truth []
+        "Whether the guard's memory is locked, so that it is never read back from disk."
+
     VG_INFO "cowherd_vg_info" Gauge Identity [vg, vg_uuid]
         "Volume group identity (LVM vg_uuid); value is always 1."
     VG_SIZE "cowherd_vg_size_bytes" Gauge Bytes [vg]

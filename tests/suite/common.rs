@@ -10,7 +10,9 @@ use cowherd::model::inventory::{
 use cowherd::model::names::{Name, Resource, Target, Uuid, VolumeId, VolumeName};
 use cowherd::model::plan::{Cap, Capped, Extension, Failure, Hold, Plan, Reason, Trigger};
 use cowherd::model::policy::{Growth, Policy, Reserve, Timing};
-use cowherd::model::tally::{Collector, CollectorRun, CommandRuns, Histogram, Tally, Wake};
+use cowherd::model::tally::{
+    Collector, CollectorRun, CommandRuns, Histogram, Lifeboat, Tally, Wake,
+};
 use cowherd::model::time::{Moment, Now, UnixSeconds};
 use cowherd::model::units::{Bytes, Extents, Sectors};
 use cowherd::model::view::{Build, Event, StoreView, View};
@@ -446,6 +448,13 @@ fn tally() -> Tally {
         log_messages: text(&[("info", 12), ("warn", 3)]),
         log_messages_dropped: 1,
         mended: 1,
+        lifeboat: Lifeboat {
+            is_aboard: true,
+            size: Bytes::mib(12),
+            is_stale: false,
+            renewals: 1,
+            is_memory_locked: true,
+        },
     }
 }
 

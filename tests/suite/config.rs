@@ -92,7 +92,7 @@ fn every_fault_is_told_at_once_with_key_value_and_range() {
             r#"thin_pool.data.max_size is "-1 GiB", expected a size such as "64 MiB" or a number of bytes, up to 8 EiB"#,
             "thin_pool.data.threshold_percent is 0, expected a whole number from 1 to 99",
             "thin_pool.metadata.threshold_percent is 101, expected a whole number from 1 to 99",
-            "threshold is an unknown key (80), expected one of dry_run, front, log, snapshot, thin_pool, timing, volume_group, web",
+            "threshold is an unknown key (80), expected one of dry_run, front, guard, log, snapshot, thin_pool, timing, volume_group, web",
             "timing.look_min_ms is 5000, expected at most look_max_ms (100)",
             "volume_group.reserve_percent is 101, expected a whole number from 0 to 100",
             r#"web.listen_addresses is ["localhost"], expected a list of addresses such as ["127.0.0.1:10845"]"#,

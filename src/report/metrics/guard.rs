@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::plan::{Failure, Reason};
-use crate::model::tally::{Collector, CollectorRun, CommandRuns, Tally, Wake};
+use crate::model::tally::{Collector, CollectorRun, CommandRuns, Lifeboat, Tally, Wake};
 use crate::model::time::UnixSeconds;
 use crate::model::view::View;
 use crate::report::names;
@@ -27,6 +27,7 @@ pub(super) fn write(sheet: &mut Sheet, view: &View) {
     commands(sheet, &view.tally);
     events(sheet, &view.tally);
     extensions(sheet, &view.tally);
+    lifeboat(sheet, &view.tally.lifeboat);
 }
 
 fn identity(sheet: &mut Sheet, view: &View) {
@@ -127,6 +128,14 @@ fn extensions(sheet: &mut Sheet, tally: &Tally) {
     }
     sheet.histogram(&names::EXTEND_DURATION, [], &tally.extend_duration);
     sheet.count(&names::MENDED, [], tally.mended);
+}
+
+fn lifeboat(sheet: &mut Sheet, lifeboat: &Lifeboat) {
+    sheet.truth(&names::LIFEBOAT_READY, [], lifeboat.is_aboard);
+    sheet.truth(&names::LIFEBOAT_STALE, [], lifeboat.is_stale);
+    sheet.value(&names::LIFEBOAT_SIZE, [], lifeboat.size.as_f64());
+    sheet.count(&names::LIFEBOAT_RENEWALS, [], lifeboat.renewals);
+    sheet.truth(&names::MEMORY_LOCKED, [], lifeboat.is_memory_locked);
 }
 
 /// The counts, and 0 for each known label without one.

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::http::{Response, http_get};
 use super::metrics::Metrics;
+use super::root::Root;
 use super::sh::{Output, run, scratch_file, signal};
 use super::{DEADLINE, SCRATCH, processes};
 use crate::wait::{wait_for, wait_until};
@@ -43,7 +44,22 @@ impl Cowherd {
     pub fn start(config: Option<&str>, arguments: &[&str]) -> Result<Self> {
         let log = PathBuf::from(scratch_file("cowherd.log"));
         let file = File::create(&log).context("making cowherd's log")?;
-        let mut command = Command::new(BINARY);
+        Self::start_as(Command::new(BINARY), log, file, config, arguments)
+    }
+
+    /// The same from another root, with its log there.
+    pub fn start_in(root: &Root, config: Option<&str>) -> Result<Self> {
+        let (log, file) = root.log("cowherd.log")?;
+        Self::start_as(root.command(BINARY), log, file, config, &[])
+    }
+
+    fn start_as(
+        mut command: Command,
+        log: PathBuf,
+        file: File,
+        config: Option<&str>,
+        arguments: &[&str],
+    ) -> Result<Self> {
         command.arg("run");
         if let Some(config) = config {
             let path = scratch_file("cowherd.toml");
@@ -61,9 +77,13 @@ impl Cowherd {
 
     /// Starts it and waits until it guards.
     pub fn ready(config: Option<&str>, arguments: &[&str]) -> Result<Self> {
-        let mut cowherd = Self::start(config, arguments)?;
-        cowherd.wait_ready()?;
-        Ok(cowherd)
+        Self::start(config, arguments)?.until_ready()
+    }
+
+    /// As [`Self::wait_ready`], for whoever has just started it.
+    pub fn until_ready(mut self) -> Result<Self> {
+        self.wait_ready()?;
+        Ok(self)
     }
 
     /// Waits until `/-/ready` answers 200; fails at once when cowherd ends.

@@ -7,8 +7,10 @@ pub mod demo;
 pub mod dm;
 pub mod http;
 pub mod lvm;
+pub mod memory;
 pub mod metrics;
 pub mod processes;
+pub mod root;
 pub mod runner;
 pub mod sh;
 pub mod writer;
@@ -58,6 +60,7 @@ pub fn run(words: &[String]) -> Result<u8> {
         ["scenarios", names @ ..] => runner::scenarios(names),
         ["scenario", name, disks @ ..] => runner::scenario(name, disks),
         ["writer", rest @ ..] => writer::main(rest),
+        ["hog", leave, done] => memory::hog(leave, done),
         ["demo", rest @ ..] => demo::demo(rest),
         other => bail!("no guest verb {other:?}"),
     }

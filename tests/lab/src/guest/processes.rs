@@ -1,6 +1,9 @@
 //! The guest's processes, as /proc shows them.
 
 use std::fs;
+use std::time::Duration;
+
+use crate::wait::wait_until;
 
 /// Programs, each with its command line; neither kernel threads nor zombies,
 /// which have none.
@@ -21,6 +24,20 @@ pub fn is_running(pid: u32) -> bool {
 #[must_use]
 pub fn parent(pid: u32) -> Option<u32> {
     parent_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Whether the kernel keeps it waiting for a disk all this time.
+#[must_use]
+pub fn hang_for(pid: u32, long: Duration) -> bool {
+    let hangs = || state(pid) == Some('D');
+    hangs() && wait_until("it goes on", long, || !hangs()).is_err()
+}
+
+/// `R` for running, `S` for sleeping, `D` for waiting for a disk, ...
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.trim_start().chars().next()
 }
 
 fn command_line(pid: u32) -> Option<String> {

@@ -7,6 +7,7 @@ mod holding;
 mod life;
 mod processes;
 mod serving;
+mod sick_root;
 mod writer;
 
 use std::time::Duration;
@@ -97,6 +98,7 @@ pub fn all() -> Vec<Scenario> {
         holding::SCENARIOS,
         processes::SCENARIOS,
         serving::SCENARIOS,
+        sick_root::SCENARIOS,
     ]
     .concat()
 }

@@ -62,6 +62,8 @@ enum Point {
     Committed,
 }
 
+/// A wrapper is no program that a lifeboat could carry.
+const ASHORE: Option<&str> = Some("[guard]\nlifeboat = false\n");
 const REAL_LVM: &str = "/run/lab-lvm/lvm";
 const MENDED: Duration = Duration::from_secs(40);
 
@@ -76,7 +78,7 @@ fn pool_under_guard(lab: &Lab) -> Result<(Vg, String)> {
 fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
     let (vg, thin) = pool_under_guard(lab)?;
     let wrapper = Wrapper::install(point, "kill -STOP $PPID")?;
-    let mut first = Cowherd::ready(None, &[])?;
+    let mut first = Cowherd::ready(ASHORE, &[])?;
     fill(&thin)?;
     wrapper.wait_killed()?;
     first.kill("KILL")?;
@@ -95,7 +97,7 @@ fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
 fn killed_lvextend(lab: &mut Lab) -> Result<()> {
     let (vg, thin) = pool_under_guard(lab)?;
     Wrapper::install(Point::Uncommitted, "")?;
-    let cowherd = Cowherd::ready(None, &[])?;
+    let cowherd = Cowherd::ready(ASHORE, &[])?;
     fill(&thin)?;
     finish(vg, &thin, cowherd)
 }
