@@ -74,7 +74,7 @@ pub struct Hold {
 
 /// Why a store past its trigger is not extended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "why")]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Out of the policy's reach: the policy does not cover this kind of store.
     Disabled,
