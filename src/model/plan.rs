@@ -398,14 +398,15 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Sorted by label.
     pub const ALL: [Self; 7] = [
+        Self::Killed,
         Self::Lock,
-        Self::Spawn,
-        Self::Refused,
         Self::NoEffect,
+        Self::Refused,
+        Self::Spawn,
         Self::Timeout,
         Self::Unverified,
-        Self::Killed,
     ];
 
     #[must_use]
