@@ -1,7 +1,7 @@
 //! The messages between the guard and its front, framed and bounded.
 //!
-//! A frame is a length (four bytes, big endian) and that many bytes of JSON. Both ends are the same
-//! binary, so the JSON is no public format. What lives here reads and writes frames, blocking, over
+//! A frame is a length (four bytes, big endian) and that many bytes of postcard: both ends are the same
+//! binary, so this is no public format and need not describe itself. What lives here reads and writes frames, blocking, over
 //! any stream; no sockets, threads or clocks. The two ends do not trust each other alike: what the
 //! unprivileged front sends is read by a privileged process, hence each direction has its own bound.
 
@@ -15,7 +15,7 @@ use crate::model::view::View;
 /// Length of the header of a frame.
 const HEADER_BYTES: usize = 4;
 
-/// A view takes 730 bytes for each snapshot: this carries twenty thousand, far more than one host has,
+/// A view takes 250 bytes for each snapshot: this carries sixty thousand, far more than one host has,
 /// and bounds what a reader allocates.
 const VIEW_BYTES_MAX: u32 = 16 << 20;
 
@@ -24,7 +24,6 @@ const WORD_BYTES_MAX: u32 = 64 << 10;
 
 /// What the guard tells the front.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum FromGuard {
     /// The latest picture; it replaces the one before.
     View(Box<View>),
@@ -34,7 +33,6 @@ pub enum FromGuard {
 
 /// What the front tells the guard, once, before it serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum FromFront {
     /// Every address is bound; with the port that was given where port 0 was asked for.
     Listening { addresses: Vec<String> },
@@ -67,9 +65,11 @@ pub enum LinkError {
     #[error("a frame of {length} bytes, expected at most {max}")]
     TooLong { length: u64, max: u32 },
     #[error("encode a frame")]
-    Encode(#[source] serde_json::Error),
+    Encode(#[source] postcard::Error),
     #[error("decode a frame")]
-    Decode(#[source] serde_json::Error),
+    Decode(#[source] postcard::Error),
+    #[error("the frame has {0} bytes after its message")]
+    Surplus(usize),
 }
 
 /// The frame of a message, header included.
@@ -77,8 +77,8 @@ pub enum LinkError {
 /// # Errors
 /// When the message is longer than its direction allows.
 pub fn encode<T: Message>(message: &T) -> Result<Vec<u8>, LinkError> {
-    let mut frame = vec![0; HEADER_BYTES];
-    serde_json::to_writer(&mut frame, message).map_err(LinkError::Encode)?;
+    let frame = vec![0; HEADER_BYTES];
+    let mut frame = postcard::to_extend(message, frame).map_err(LinkError::Encode)?;
     let body_bytes = frame.len() - HEADER_BYTES;
     let header = checked_length::<T>(body_bytes)?.to_be_bytes();
     frame[..HEADER_BYTES].copy_from_slice(&header);
@@ -99,7 +99,7 @@ pub fn send<T: Message>(stream: &mut impl Write, message: &T) -> Result<(), Link
 ///
 /// # Errors
 /// When the stream fails or ends within a frame, or the frame is too long or no message. After
-/// `TooLong` and `Decode` the stream cannot be trusted to be at the start of a frame.
+/// `TooLong`, `Decode` and `Surplus` the stream cannot be trusted to be at the start of a frame.
 pub fn receive<T: Message>(stream: &mut impl Read) -> Result<Option<T>, LinkError> {
     let Some(header) = read_header(stream)? else {
         return Ok(None);
@@ -114,9 +114,10 @@ pub fn receive<T: Message>(stream: &mut impl Read) -> Result<Option<T>, LinkErro
     }
     let mut body = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     stream.read_exact(&mut body).map_err(cut_short)?;
-    serde_json::from_slice(&body)
-        .map(Some)
-        .map_err(LinkError::Decode)
+    match postcard::take_from_bytes(&body).map_err(LinkError::Decode)? {
+        (message, []) => Ok(Some(message)),
+        (_, surplus) => Err(LinkError::Surplus(surplus.len())),
+    }
 }
 
 fn checked_length<T: Message>(length: usize) -> Result<u32, LinkError> {
@@ -214,6 +215,18 @@ mod tests {
         let received = receive::<FromGuard>(&mut frame.as_slice());
         assert!(
             matches!(received, Err(LinkError::Decode(_))),
+            "{received:?}"
+        );
+    }
+
+    #[test]
+    fn a_frame_with_more_than_its_message_is_refused() {
+        let mut frame = encode(&FromGuard::Stop).expect("short");
+        frame[HEADER_BYTES - 1] += 1;
+        frame.push(0);
+        let received = receive::<FromGuard>(&mut frame.as_slice());
+        assert!(
+            matches!(received, Err(LinkError::Surplus(1))),
             "{received:?}"
         );
     }

@@ -140,13 +140,22 @@ fn grow_pool(pool: &mut ThinPool, extension: &Extension, kernel_total: Bytes) {
     }
 }
 
+/// Whether a plan says nothing of this store: it is neither extended nor held.
+#[must_use]
+pub fn is_fine(situation: &Situation<'_>, store: Store<'_>) -> bool {
+    match judge(situation, store) {
+        Verdict::Fine => true,
+        Verdict::Held(_) | Verdict::Wants(_) => false,
+    }
+}
+
 enum Verdict<'a> {
     Fine,
     Held(Hold),
     Wants(Candidate<'a>),
 }
 
-fn judge<'a>(situation: &Situation<'a>, store: Store<'a>) -> Verdict<'a> {
+fn judge<'a>(situation: &Situation<'_>, store: Store<'a>) -> Verdict<'a> {
     let growth = situation.policy.growth(store.target.resource);
     let rate = situation.history.rate(&store.target);
     let due = store.fill.and_then(|fill| {

@@ -107,18 +107,29 @@ impl Along {
 
 /// Every store of the inventory whose volume group is known, pools first, sorted by name.
 pub fn all(inventory: &Inventory) -> impl Iterator<Item = Store<'_>> {
-    let pools = inventory.pools.iter().flat_map(|pool| {
-        inventory
-            .group(&pool.id.vg)
-            .map(|group| [data(group, pool), metadata(group, pool)])
-            .into_iter()
-            .flatten()
-    });
-    let snapshots = inventory
-        .snapshots
-        .iter()
-        .filter_map(|snapshot| Some(cow(inventory.group(&snapshot.id.vg)?, snapshot)));
-    pools.chain(snapshots)
+    let pools = inventory.pools.iter();
+    let snapshots = inventory.snapshots.iter();
+    pools
+        .flat_map(|pool| of_pool(inventory, pool))
+        .chain(snapshots.filter_map(|snapshot| of_snapshot(inventory, snapshot)))
+}
+
+/// Data and metadata of one pool; nothing when its volume group is not known.
+pub fn of_pool<'a>(
+    inventory: &'a Inventory,
+    pool: &'a ThinPool,
+) -> impl Iterator<Item = Store<'a>> + use<'a> {
+    inventory
+        .group(&pool.id.vg)
+        .map(|group| [data(group, pool), metadata(group, pool)])
+        .into_iter()
+        .flatten()
+}
+
+/// The exception store of one snapshot; nothing when its volume group is not known.
+#[must_use]
+pub fn of_snapshot<'a>(inventory: &'a Inventory, snapshot: &'a CowSnapshot) -> Option<Store<'a>> {
+    Some(cow(inventory.group(&snapshot.id.vg)?, snapshot))
 }
 
 fn data<'a>(group: &'a VolumeGroup, pool: &'a ThinPool) -> Store<'a> {

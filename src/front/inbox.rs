@@ -42,6 +42,7 @@ pub(super) fn read(link: UnixStream, publisher: &watch::Sender<Latest>, lock_fil
             Err(
                 error @ (LinkError::TooLong { .. }
                 | LinkError::Decode(_)
+                | LinkError::Surplus(_)
                 | LinkError::Encode(_)
                 | LinkError::Write(_)),
             ) => return End::Garbled(error),

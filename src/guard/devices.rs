@@ -5,17 +5,26 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::tally::Wake;
-use crate::observe::device_mapper::{Described, DeviceMapper, DeviceMapperError, Found, Listed};
+use crate::observe::device_mapper::{
+    Described, DeviceMapper, DeviceMapperError, Found, Listed, device_count,
+};
 use crate::report::log::chain;
 
 use super::engine::Input;
 use super::workers::{self, Inputs, WORKER_STACK};
 
-/// Without an event the device list is read again after this: creating a device raises none.
-const LIST_EVERY: Duration = Duration::from_secs(1);
+/// Without an event it is asked this often whether devices have come or gone: creating one raises none.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// The list is read once in as many times what reading it takes, a fifth of a percent of a core: with a
+/// thousand devices that is milliseconds, and it only confirms what the count tells...
+const LIST_RARER: u32 = 500;
+/// ...but for a device that was removed and another one made between two counts.
+const LIST_MAX: Duration = Duration::from_secs(10);
+/// The same where devices cannot be counted.
+const LIST_MAX_UNCOUNTED: Duration = Duration::from_secs(3);
 /// After an error, so that a broken control node is not asked in a tight loop.
 const LIST_RETRY: Duration = Duration::from_millis(500);
 
@@ -55,6 +64,8 @@ struct Known {
     listed: Vec<Listed>,
     /// Without the devices that are still being made.
     described: BTreeMap<Listed, Option<Found>>,
+    /// When the list was read, what it took, and the count just before.
+    read: Option<(Instant, Duration, Option<u64>)>,
 }
 
 impl Known {
@@ -64,16 +75,35 @@ impl Known {
             Some(kernel) => (kernel, false),
             None => (DeviceMapper::open()?, true),
         };
-        let woken = !is_first && kernel.wait(LIST_EVERY)?;
+        let woken = !is_first && kernel.wait(COUNT_EVERY)?;
         if is_first || woken {
             // Armed before the list is read: an event in between makes the next wait return at once.
             kernel.arm()?;
         }
+        let count = device_count();
+        if !woken && self.is_current(count) {
+            self.kernel = Some(kernel);
+            return Ok(None);
+        }
+        let started = Instant::now();
         let listed = kernel.list()?;
+        self.read = Some((started, started.elapsed(), count));
         let is_known = listed == self.listed && self.described.len() == listed.len();
         let input = (is_first || !is_known).then(|| self.take_in(&kernel, listed, woken));
         self.kernel = Some(kernel);
         Ok(input)
+    }
+
+    /// Whether there is no reason to read the list again, now that no event asks for it.
+    fn is_current(&self, count: Option<u64>) -> bool {
+        let max = match count {
+            Some(_) => LIST_MAX,
+            None => LIST_MAX_UNCOUNTED,
+        };
+        self.described.len() == self.listed.len()
+            && self.read.is_some_and(|(at, took, counted)| {
+                count == counted && at.elapsed() < took.saturating_mul(LIST_RARER).min(max)
+            })
     }
 
     fn take_in(&mut self, kernel: &DeviceMapper, listed: Vec<Listed>, woken: bool) -> Input {

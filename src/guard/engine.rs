@@ -29,6 +29,8 @@ const REPORT_LATE: Duration = Duration::from_secs(70);
 pub(super) const BACKUP_RETRY: Duration = Duration::from_secs(60);
 /// The front needs no more pictures than people and scrapes can look at.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// While nothing changes but the time a picture says little more than that the guard lives.
+const PUBLISH_IDLE: Duration = Duration::from_secs(5);
 /// After something happened a picture follows at once, but a storm of events is not a storm of pictures.
 const PUBLISH_SOON: Duration = Duration::from_millis(100);
 
@@ -102,7 +104,7 @@ pub struct Engine {
     pub(super) tally: Tally,
     /// Groups in which something of ours runs, since when.
     pub(super) busy: BTreeMap<Uuid, Moment>,
-    plan: Plan,
+    pub(super) plan: Plan,
     told: BTreeMap<(VolumeName, Resource, &'static str), Hold>,
     events: VecDeque<Event>,
     pub(super) report: Report,
@@ -110,8 +112,19 @@ pub struct Engine {
     published: Option<Moment>,
     /// No extension is begun any more.
     stopping: bool,
+    /// Since the last picture.
+    pub(super) news: News,
+    /// The plan is what would be decided now, but for what time alone changes.
+    pub(super) is_settled: bool,
+}
+
+/// What there is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum News {
+    OnlyTime,
+    Change,
     /// Something happened that people wait to see.
-    pub(super) news: bool,
+    Awaited,
 }
 
 #[derive(Debug, Default)]
@@ -153,13 +166,18 @@ impl Engine {
             backups: BTreeMap::new(),
             published: None,
             stopping: false,
-            news: true,
+            news: News::Awaited,
+            is_settled: false,
         }
     }
 
     /// Takes one input in and says what to do about it.
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Order> {
         let mut orders = Vec::new();
+        if !matches!(input, Input::Tick | Input::Looked { .. }) {
+            self.is_settled = false;
+            self.note_news(News::Change);
+        }
         match input {
             Input::Listed {
                 found,
@@ -242,8 +260,8 @@ impl Engine {
         self.watch.has_lane(lane)
     }
 
-    /// Sets when each device is due for its next look.
-    pub(super) fn reschedule(&mut self, now: Moment) {
+    /// Sets when each device that was seen since then is due for its next look.
+    pub(super) fn reschedule(&mut self, now: Moment, since: Moment) {
         let situation = Situation {
             policy: &self.policy,
             inventory: &self.inventory,
@@ -251,10 +269,10 @@ impl Engine {
             busy: &self.busy,
             now,
         };
-        self.watch.reschedule(&situation);
+        self.watch.reschedule(&situation, since);
     }
 
-    fn situation(&self, now: Moment) -> Situation<'_> {
+    pub(super) fn situation(&self, now: Moment) -> Situation<'_> {
         Situation {
             policy: &self.policy,
             inventory: &self.inventory,
@@ -266,10 +284,16 @@ impl Engine {
 
     /// Decides, orders what is due, and publishes.
     fn settle(&mut self, now: Now, orders: &mut Vec<Order>) {
-        self.watch.note_late(&mut self.inventory, now.moment);
-        self.plan = decide::plan(&self.situation(now.moment));
-        self.tell_holds(now, orders);
-        self.order_extensions(now, orders);
+        if self.watch.note_late(&mut self.inventory, now.moment) {
+            self.is_settled = false;
+            self.note_news(News::Change);
+        }
+        if !self.is_settled || self.plan.ages() {
+            self.plan = decide::plan(&self.situation(now.moment));
+            self.is_settled = true;
+            self.tell_holds(now, orders);
+            self.order_extensions(now, orders);
+        }
         for (lane, devices) in self.watch.take_due(now.moment) {
             orders.push(Order::Look { lane, devices });
         }
@@ -392,8 +416,12 @@ impl Engine {
         if self.events.len() > EVENTS_MAX {
             self.events.pop_front();
         }
-        self.news = true;
+        self.note_news(News::Awaited);
         orders.push(Order::Tell(told));
+    }
+
+    pub(super) fn note_news(&mut self, news: News) {
+        self.news = self.news.max(news);
     }
 
     fn publish(&mut self, now: Now, orders: &mut Vec<Order>) {
@@ -401,7 +429,7 @@ impl Engine {
             return;
         }
         self.published = Some(now.moment);
-        self.news = false;
+        self.news = News::OnlyTime;
         orders.push(Order::Publish(Box::new(self.view(now))));
     }
 
@@ -410,8 +438,11 @@ impl Engine {
         match self.published {
             None if self.report.was_read => self.started.moment,
             None => self.started.moment.after(FIRST_REPORT),
-            Some(at) if self.news => at.after(PUBLISH_SOON),
-            Some(at) => at.after(PUBLISH_EVERY),
+            Some(at) => at.after(match self.news {
+                News::Awaited => PUBLISH_SOON,
+                News::Change => PUBLISH_EVERY,
+                News::OnlyTime => PUBLISH_IDLE,
+            }),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::model::tally::{Collector, CollectorRun, Wake};
 use crate::model::time::{Moment, Now};
 use crate::observe::device_mapper::{Found, Look};
 
-use super::engine::{BACKUP_RETRY, Engine, Order};
+use super::engine::{BACKUP_RETRY, Engine, News, Order};
 use super::note::{Level, Note};
 use super::watch::Lane;
 
@@ -67,6 +67,8 @@ impl Engine {
     ) {
         *self.tally.polls.entry(Wake::Timer).or_default() += 1;
         let mut run = CollectorRun::default();
+        let mut seen = Vec::with_capacity(looks.len());
+        let mut changed = false;
         for (found, look) in looks {
             match &look {
                 Ok(look) => {
@@ -83,26 +85,48 @@ impl Engine {
                     }
                 }
             }
-            self.watch
+            changed |= self
+                .watch
                 .looked(&found, look, &mut self.inventory, now.moment);
+            seen.push(found);
         }
         self.watch.lane_free(lane);
-        self.note_usage(now.moment);
+        self.note_usage(&seen, now.moment);
         run.success = self.watch.is_complete(now.moment);
         self.tally.poll_failures += u64::from(!run.success);
         self.note_collector(Collector::Dm, run, now);
-        self.reschedule(now.moment);
+        self.reschedule(now.moment, now.moment);
+        if changed {
+            self.note_news(News::Change);
+        }
+        self.is_settled &= !self.unsettles(&seen, changed, now.moment);
     }
 
-    /// Feeds what was just seen to the fill rates; looks that lie back are recognised by their time.
-    fn note_usage(&mut self, now: Moment) {
-        for store in store::all(&self.inventory) {
-            if let (Some(fill), Some(at)) = (store.fill, store.seen_at)
-                && at == now
-            {
-                self.history.note_usage(&store.target, fill.used, at);
+    /// Feeds what was just seen to the fill rates.
+    fn note_usage(&mut self, seen: &[Found], now: Moment) {
+        for found in seen {
+            for store in self.watch.stores(found, &self.inventory) {
+                if let (Some(fill), Some(at)) = (store.fill, store.seen_at)
+                    && at == now
+                {
+                    self.history.note_usage(&store.target, fill.used, at);
+                }
             }
         }
+    }
+
+    /// Whether the plan may be another one after these looks. It is about the stores that are not fine;
+    /// the others bear upon it only through the room that is kept for their metadata.
+    fn unsettles(&self, seen: &[Found], changed: bool, now: Moment) -> bool {
+        let situation = self.situation(now);
+        changed && !self.plan.is_empty()
+            || seen.iter().any(|found| {
+                self.plan.concerns(&found.volume)
+                    || self
+                        .watch
+                        .stores(found, &self.inventory)
+                        .any(|store| !decide::is_fine(&situation, store))
+            })
     }
 
     pub(super) fn note_collector(&mut self, collector: Collector, mut run: CollectorRun, now: Now) {
@@ -180,14 +204,16 @@ impl Engine {
                 inventory.keep(group, &self.inventory);
             }
         }
-        self.news |= inventory.groups.len() != self.inventory.groups.len();
+        if inventory.groups.len() != self.inventory.groups.len() {
+            self.note_news(News::Awaited);
+        }
         self.watch.fill_in(&mut inventory);
         self.inventory = inventory;
         let present: BTreeSet<Target> = store::all(&self.inventory)
             .map(|store| store.target)
             .collect();
         self.history.retain(|target| present.contains(target));
-        self.reschedule(now.moment);
+        self.reschedule(now.moment, Moment::default());
     }
 
     pub(super) fn carried(&mut self, outcome: &Outcome, now: Now, orders: &mut Vec<Order>) {

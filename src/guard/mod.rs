@@ -1,6 +1,6 @@
 //! The shell of the privileged process: threads, clocks, and the order in which things start and stop.
 //!
-//! `engine`, `intake`, `note` and `watch` are pure and decide what follows from what; everything else here only carries
+//! `engine`, `intake`, `note`, `sight` and `watch` are pure and decide what follows from what; everything else here only carries
 //! messages to and from them. No network, no TLS, no mail, no async runtime in this process.
 
 mod clock;
@@ -13,6 +13,7 @@ mod lifeboat;
 mod note;
 mod once;
 mod run;
+mod sight;
 mod watch;
 mod workers;
 

@@ -3,22 +3,27 @@
 //! Devices share lanes: one for each thin pool and one for the COW stores of each group. A lane is looked
 //! at by its own thread, so that storage that hangs costs its own lane only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::decide::Situation;
 use crate::decide::cadence::{self, Due};
-use crate::decide::store;
-use crate::model::inventory::{CowStatus, Inventory, Kernel, PoolStatus};
+use crate::decide::store::Store;
+use crate::model::inventory::{Inventory, Kernel};
 use crate::model::names::{Uuid, VolumeId};
 use crate::model::policy::Timing;
 use crate::model::time::Moment;
-use crate::observe::device_mapper::{DeviceStatus, Found, Look, Watched};
+use crate::observe::device_mapper::{Found, Look, Watched};
+
+use super::sight::{self, Last};
 
 /// A look that has not come back after this is told as late: a status takes microseconds.
 const LATE_AFTER: Duration = Duration::from_secs(2);
 /// Devices due within this of each other are looked at together.
 const TOGETHER: Duration = Duration::from_millis(2);
+/// A device is looked at together with one that is due when only this part of its own wait is left:
+/// to wake two threads costs more than to look.
+const RIPE_PART: u32 = 8;
 
 /// The devices that one thread looks at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +40,8 @@ type Key = (VolumeId, Watched);
 pub(super) struct Watchlist {
     timing: Timing,
     devices: BTreeMap<Key, Device>,
+    /// Of all devices: asked for at each look.
+    lanes: BTreeSet<Lane>,
     /// Lanes with a look under way, since when.
     outstanding: BTreeMap<Lane, Moment>,
 }
@@ -42,15 +49,16 @@ pub(super) struct Watchlist {
 #[derive(Debug)]
 struct Device {
     found: Found,
+    lane: Lane,
     due: Moment,
+    /// From here on it is looked at together with one that is due.
+    ripe: Moment,
     cost: Duration,
+    /// How soon its stores ask for a look; nothing before LVM has told of them.
+    wants: Option<Due>,
+    /// Where its volume stands in the inventory.
+    place: Option<usize>,
     last: Option<Last>,
-}
-
-#[derive(Debug)]
-enum Last {
-    Seen { at: Moment, look: Look },
-    Fault { why: String },
 }
 
 impl Lane {
@@ -67,6 +75,7 @@ impl Watchlist {
         Self {
             timing,
             devices: BTreeMap::new(),
+            lanes: BTreeSet::new(),
             outstanding: BTreeMap::new(),
         }
     }
@@ -76,14 +85,20 @@ impl Watchlist {
         let mut before = std::mem::take(&mut self.devices);
         for found in found {
             let key = (found.volume.clone(), found.target);
-            let device = before.remove(&key).unwrap_or(Device {
+            let device = before.remove(&key).unwrap_or_else(|| Device {
+                lane: Lane::of(&found),
                 found: found.clone(),
                 due: now,
+                ripe: now,
                 cost: Duration::ZERO,
+                wants: None,
+                place: None,
                 last: None,
             });
             self.devices.insert(key, Device { found, ..device });
         }
+        let lanes = self.devices.values().map(|device| device.lane.clone());
+        self.lanes = lanes.collect();
     }
 
     /// A device that is gone says nothing about its volume any more.
@@ -119,9 +134,7 @@ impl Watchlist {
     }
 
     pub(super) fn has_lane(&self, lane: &Lane) -> bool {
-        self.devices
-            .values()
-            .any(|device| Lane::of(&device.found) == *lane)
+        self.lanes.contains(lane)
     }
 
     pub(super) fn hurry_all(&mut self, now: Moment) {
@@ -143,76 +156,95 @@ impl Watchlist {
         !matches!(last, Some(Some(Last::Fault { why })) if why == error)
     }
 
+    /// Takes in one look. Whether it said something new of a volume that LVM has told of.
     pub(super) fn looked(
         &mut self,
         found: &Found,
         look: Result<Look, String>,
         inventory: &mut Inventory,
         now: Moment,
-    ) {
+    ) -> bool {
         let Some(device) = self.devices.get_mut(&(found.volume.clone(), found.target)) else {
-            return;
+            return false;
         };
         // Until rescheduled: a store that LVM has not told of yet.
         device.due = now.after(self.timing.look_max);
+        device.ripe = device.due;
         device.last = Some(match look {
             Ok(look) => {
-                device.cost = look.took;
+                device.note_cost(look.took);
                 Last::Seen { at: now, look }
             }
             Err(why) => Last::Fault { why },
         });
-        fill_in_one(device, inventory);
+        device.fill_in(inventory)
     }
 
     /// Writes what the kernel said last into a fresh inventory.
-    pub(super) fn fill_in(&self, inventory: &mut Inventory) {
-        for device in self.devices.values() {
-            fill_in_one(device, inventory);
+    pub(super) fn fill_in(&mut self, inventory: &mut Inventory) {
+        for device in self.devices.values_mut() {
+            device.fill_in(inventory);
         }
     }
 
-    /// Marks the devices of lanes that do not answer.
-    pub(super) fn note_late(&self, inventory: &mut Inventory, now: Moment) {
+    /// The stores on a device that has just been looked at.
+    pub(super) fn stores<'a>(
+        &self,
+        found: &Found,
+        inventory: &'a Inventory,
+    ) -> impl Iterator<Item = Store<'a>> + use<'a> {
+        let device = self.devices.get(&(found.volume.clone(), found.target));
+        let place = device.and_then(|device| device.place);
+        let target = found.target;
+        place
+            .into_iter()
+            .flat_map(move |place| sight::stores(target, place, inventory))
+    }
+
+    /// Marks the devices of lanes that do not answer. Whether any did until now.
+    pub(super) fn note_late(&self, inventory: &mut Inventory, now: Moment) -> bool {
+        let mut is_news = false;
         for (lane, since) in &self.outstanding {
             if now.since(*since) < LATE_AFTER {
                 continue;
             }
-            for pool in inventory
-                .pools
-                .iter_mut()
-                .filter(|pool| *lane == Lane::Pool(pool.id.clone()))
-            {
-                make_late(&mut pool.kernel, *since);
+            for pool in &mut inventory.pools {
+                if *lane == Lane::Pool(pool.id.clone()) {
+                    is_news |= sight::make_late(&mut pool.kernel, *since);
+                }
             }
-            for snapshot in inventory
-                .snapshots
-                .iter_mut()
-                .filter(|snapshot| *lane == Lane::Snapshots(snapshot.id.vg.clone()))
-            {
-                make_late(&mut snapshot.kernel, *since);
+            for snapshot in &mut inventory.snapshots {
+                if *lane == Lane::Snapshots(snapshot.id.vg.clone()) {
+                    is_news |= sight::make_late(&mut snapshot.kernel, *since);
+                }
             }
         }
+        is_news
     }
 
-    /// Sets when each device is due again, from what was seen.
-    pub(super) fn reschedule(&mut self, situation: &Situation<'_>) {
-        let mut dues: BTreeMap<VolumeId, Due> = BTreeMap::new();
-        for store in store::all(situation.inventory) {
-            let due = cadence::due(situation, &store);
-            dues.entry(store.target.volume)
-                .and_modify(|shortest| *shortest = shortest.shorter(due))
-                .or_insert(due);
+    /// Sets when each device that was seen since then is due again, from what was seen.
+    pub(super) fn reschedule(&mut self, situation: &Situation<'_>, since: Moment) {
+        for device in self.devices.values_mut().filter(|d| d.was_seen(since)) {
+            device.wants = device
+                .place
+                .into_iter()
+                .flat_map(|at| sight::stores(device.found.target, at, situation.inventory))
+                .map(|store| cadence::due(situation, &store))
+                .reduce(Due::shorter);
         }
-        let due_of = |device: &Device| dues.get(&device.found.volume).copied();
-        let costs = self
-            .devices
-            .values()
-            .filter_map(|device| Some((device.cost, due_of(device)?.plausible)));
+        let costs = self.devices.values().filter_map(|device| {
+            let every = device.wants?.plausible;
+            Some((device.cost, every.saturating_sub(every / RIPE_PART)))
+        });
         let stretch = cadence::stretch(&self.timing, costs);
         for device in self.devices.values_mut() {
-            if let (Some(Last::Seen { at, .. }), Some(due)) = (&device.last, due_of(device)) {
-                device.due = at.after(cadence::wait(&self.timing, due, stretch));
+            if let (Some(Last::Seen { at, .. }), Some(wants)) = (&device.last, device.wants)
+                && *at >= since
+            {
+                let wait = cadence::wait(&self.timing, wants, stretch);
+                let early = (wait / RIPE_PART).min(wait.saturating_sub(self.timing.look_min));
+                device.due = at.after(wait);
+                device.ripe = at.after(wait.saturating_sub(early));
             }
         }
     }
@@ -221,10 +253,10 @@ impl Watchlist {
     pub(super) fn take_due(&mut self, now: Moment) -> BTreeMap<Lane, Vec<Found>> {
         let soon = now.after(TOGETHER);
         let mut due: BTreeMap<Lane, Vec<Found>> = BTreeMap::new();
-        for device in self.devices.values() {
-            let lane = Lane::of(&device.found);
-            if device.due <= soon && !self.outstanding.contains_key(&lane) {
-                due.entry(lane).or_default().push(device.found.clone());
+        if self.free_devices().any(|device| device.due <= soon) {
+            for device in self.free_devices().filter(|device| device.ripe <= soon) {
+                let lane = due.entry(device.lane.clone()).or_default();
+                lane.push(device.found.clone());
             }
         }
         for lane in due.keys() {
@@ -233,13 +265,16 @@ impl Watchlist {
         due
     }
 
+    /// The devices of lanes that answer.
+    fn free_devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices
+            .values()
+            .filter(|device| !self.outstanding.contains_key(&device.lane))
+    }
+
     /// The next moment at which `take_due` or `note_late` has something to do.
     pub(super) fn next_wake(&self, now: Moment) -> Option<Moment> {
-        let looks = self
-            .devices
-            .values()
-            .filter(|device| !self.outstanding.contains_key(&Lane::of(&device.found)))
-            .map(|device| device.due);
+        let looks = self.free_devices().map(|device| device.due);
         // What is late already has been told: it must not keep the loop awake.
         let lates = self
             .outstanding
@@ -249,71 +284,27 @@ impl Watchlist {
     }
 }
 
-fn fill_in_one(device: &Device, inventory: &mut Inventory) {
-    let Some(last) = &device.last else { return };
-    let id = &device.found.volume;
-    match device.found.target {
-        Watched::ThinPool => {
-            if let Some(pool) = inventory.pools.iter_mut().find(|pool| pool.id == *id) {
-                pool.kernel = kernel_of(last, pool_status);
-            }
-        }
-        Watched::Snapshot => {
-            if let Some(snapshot) = inventory.snapshots.iter_mut().find(|s| s.id == *id) {
-                snapshot.kernel = kernel_of(last, cow_status);
-            }
-        }
-        Watched::SnapshotMerge => {
-            let merging = |s: &&mut _| is_merging_into(s, id);
-            if let Some(snapshot) = inventory.snapshots.iter_mut().find(merging) {
-                snapshot.kernel = kernel_of(last, cow_status);
-            }
-        }
+impl Device {
+    /// A request that was interrupted tells nothing of what requests take: one does not blind the guard
+    /// to everything else.
+    fn note_cost(&mut self, took: Duration) {
+        self.cost = if self.cost == Duration::ZERO {
+            took
+        } else {
+            took.min(self.cost * 2)
+        };
     }
-}
 
-fn is_merging_into(snapshot: &crate::model::inventory::CowSnapshot, origin: &VolumeId) -> bool {
-    snapshot.merging && snapshot.origin_id.as_ref() == Some(origin)
-}
-
-fn kernel_of<T>(last: &Last, pick: impl FnOnce(&DeviceStatus) -> Option<T>) -> Kernel<T> {
-    match last {
-        Last::Fault { why } => Kernel::Unreadable { why: why.clone() },
-        Last::Seen { at, look } => match pick(&look.status) {
-            Some(status) => Kernel::Known {
-                at: *at,
-                suspended: look.suspended,
-                status,
-            },
-            None => Kernel::Unreadable {
-                why: "the status of another target".to_owned(),
-            },
-        },
+    fn was_seen(&self, since: Moment) -> bool {
+        matches!(&self.last, Some(Last::Seen { at, .. }) if *at >= since)
     }
-}
 
-fn pool_status(status: &DeviceStatus) -> Option<PoolStatus> {
-    match status {
-        DeviceStatus::Pool(status) => Some(status.clone()),
-        DeviceStatus::Cow(_) => None,
-    }
-}
-
-fn cow_status(status: &DeviceStatus) -> Option<CowStatus> {
-    match status {
-        DeviceStatus::Cow(status) => Some(status.clone()),
-        DeviceStatus::Pool(_) => None,
-    }
-}
-
-fn make_late<T: Clone>(kernel: &mut Kernel<T>, since: Moment) {
-    match kernel {
-        Kernel::Known { .. } | Kernel::Unreadable { .. } => {
-            *kernel = Kernel::Late {
-                since,
-                last: kernel.status().cloned(),
-            };
-        }
-        Kernel::Inactive | Kernel::Late { .. } => {}
+    /// Whether the inventory said otherwise.
+    fn fill_in(&mut self, inventory: &mut Inventory) -> bool {
+        self.place = sight::place(&self.found, self.place.unwrap_or_default(), inventory);
+        let (Some(place), Some(last)) = (self.place, &self.last) else {
+            return false;
+        };
+        sight::write(self.found.target, last, place, inventory)
     }
 }

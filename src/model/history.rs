@@ -34,6 +34,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 pub struct History {
     tracks: BTreeMap<Target, Track>,
     latencies: VecDeque<Duration>,
+    /// Their 95th percentile, once there are any: every decision about every store asks for it.
+    latency: Option<Duration>,
 }
 
 /// What is remembered of one store.
@@ -91,11 +93,19 @@ impl History {
             End::Failed { failure, .. } => track.note_failure(*failure, now.moment),
         }
         if matches!(outcome.end, End::Extended { .. }) {
-            self.latencies.push_back(outcome.took);
-            if self.latencies.len() > LATENCIES_MAX {
-                self.latencies.pop_front();
-            }
+            self.note_latency(outcome.took);
         }
+    }
+
+    fn note_latency(&mut self, took: Duration) {
+        self.latencies.push_back(took);
+        if self.latencies.len() > LATENCIES_MAX {
+            self.latencies.pop_front();
+        }
+        let mut sorted: Vec<Duration> = self.latencies.iter().copied().collect();
+        sorted.sort_unstable();
+        let rank = (sorted.len() * 95).div_ceil(100);
+        self.latency = rank.checked_sub(1).and_then(|at| sorted.get(at).copied());
     }
 
     /// Forgets the stores that are gone.
@@ -120,12 +130,7 @@ impl History {
     /// How long an extension takes here: the 95th percentile of the last ones.
     #[must_use]
     pub fn latency(&self) -> Duration {
-        let mut sorted: Vec<Duration> = self.latencies.iter().copied().collect();
-        sorted.sort_unstable();
-        let rank = (sorted.len() * 95).div_ceil(100);
-        rank.checked_sub(1)
-            .and_then(|at| sorted.get(at).copied())
-            .unwrap_or(LATENCY_FIRST)
+        self.latency.unwrap_or(LATENCY_FIRST)
     }
 
     #[must_use]
@@ -269,7 +274,9 @@ mod tests {
     fn latency_is_a_guess_until_measured_and_a_p95_then() {
         let mut history = History::default();
         assert_eq!(history.latency(), LATENCY_FIRST);
-        history.latencies = (1..=20).map(Duration::from_millis).collect();
+        for millis in 1..=20 {
+            history.note_latency(Duration::from_millis(millis));
+        }
         assert_eq!(history.latency(), Duration::from_millis(19));
     }
 }

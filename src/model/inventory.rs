@@ -103,7 +103,7 @@ pub struct CowSnapshot {
 
 /// What the kernel said about a device, or why it said nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "seen")]
+#[serde(rename_all = "snake_case")]
 pub enum Kernel<T> {
     /// The device is not active: nothing can fill it.
     Inactive,
@@ -121,7 +121,7 @@ pub enum Kernel<T> {
 
 /// `thin-pool` status of the kernel (dm-thin.c, `pool_status`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "pool")]
+#[serde(rename_all = "snake_case")]
 pub enum PoolStatus {
     /// The kernel gave the pool up: `Fail`, or a line with `Error`.
     Failed,
@@ -155,7 +155,7 @@ pub enum PoolMode {
 
 /// `snapshot` and `snapshot-merge` status of the kernel (dm-snap.c, `snapshot_status`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "cow")]
+#[serde(rename_all = "snake_case")]
 pub enum CowStatus {
     Valid(CowUsage),
     Merging(CowUsage),

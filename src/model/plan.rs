@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::inventory::GroupObstacle;
-use super::names::{Resource, Target, VolumeName};
+use super::names::{Resource, Target, VolumeId, VolumeName};
 use super::time::Moment;
 use super::units::{Bytes, Extents};
 
@@ -74,7 +74,7 @@ pub struct Hold {
 
 /// Why a store past its trigger is not extended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "why")]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Out of the policy's reach: the policy does not cover this kind of store.
     Disabled,
@@ -150,6 +150,28 @@ impl Reason {
     }
 }
 
+impl Plan {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.extensions.is_empty() && self.holds.is_empty()
+    }
+
+    /// Whether anything is said of a store of this volume.
+    #[must_use]
+    pub fn concerns(&self, volume: &VolumeId) -> bool {
+        let mut extended = self.extensions.iter().map(|e| &e.target);
+        let mut held = self.holds.iter().map(|hold| &hold.target);
+        extended.any(|target| target.volume == *volume)
+            || held.any(|target| target.volume == *volume)
+    }
+
+    /// Whether time alone can make this plan another one: something runs, or cools down.
+    #[must_use]
+    pub fn ages(&self) -> bool {
+        !self.extensions.is_empty() || self.holds.iter().any(|hold| hold.reason.ages())
+    }
+}
+
 impl Extension {
     #[must_use]
     pub fn added(&self) -> Bytes {
@@ -163,6 +185,26 @@ impl Extension {
 }
 
 impl Reason {
+    const fn ages(&self) -> bool {
+        match self {
+            Self::CoolingDown { .. } | Self::Busy | Self::Stuck => true,
+            Self::Disabled
+            | Self::DryRun { .. }
+            | Self::Group { .. }
+            | Self::PoolFailed
+            | Self::NeedsCheck
+            | Self::Invalid
+            | Self::Merging
+            | Self::MergeFailed
+            | Self::StateUnknown
+            | Self::Suspended
+            | Self::Late
+            | Self::NoRoom { .. }
+            | Self::AtMaxSize { .. }
+            | Self::AtUsefulSize { .. } => false,
+        }
+    }
+
     /// The value of the `reason` label: a fixed, small set.
     #[must_use]
     pub const fn label(&self) -> &'static str {
@@ -356,14 +398,15 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Sorted by label.
     pub const ALL: [Self; 7] = [
+        Self::Killed,
         Self::Lock,
-        Self::Spawn,
-        Self::Refused,
         Self::NoEffect,
+        Self::Refused,
+        Self::Spawn,
         Self::Timeout,
         Self::Unverified,
-        Self::Killed,
     ];
 
     #[must_use]

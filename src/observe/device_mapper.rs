@@ -5,6 +5,7 @@
 //! list and compare event numbers, look, then poll the control descriptor; in that order none is lost.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use devicemapper::{
@@ -47,6 +48,18 @@ pub enum DeviceMapperError {
     Retyped { device: String, found: String },
     #[error("wait for device-mapper events")]
     Poll { source: rustix::io::Errno },
+}
+
+/// Where the kernel has a folder for each device that no hardware stands behind, as for each of ours.
+const VIRTUAL_DISKS: &str = "/sys/devices/virtual/block";
+
+/// A number that differs as soon as there are more or fewer devices than before, for the price of a
+/// `stat`: sysfs counts the folders in a folder's links (kernfs, `kernfs_refresh_inode`). Nothing
+/// where sysfs cannot be read.
+#[must_use]
+pub fn device_count() -> Option<u64> {
+    let folder = std::fs::metadata(VIRTUAL_DISKS).ok()?;
+    Some(folder.nlink())
 }
 
 /// An open control node. Each thread opens its own.

@@ -7,6 +7,8 @@
 /// A metric family with `N` labels.
 #[derive(Debug, Clone, Copy)]
 pub struct Family<const N: usize> {
+    /// Its place in `ALL`.
+    pub place: usize,
     pub name: &'static str,
     pub kind: Kind,
     pub unit: Unit,
@@ -53,7 +55,12 @@ pub enum Unit {
 
 macro_rules! families {
     ($($constant:ident $name:literal $kind:ident $unit:ident [$($label:ident),*] $help:literal)*) => {
+        /// The order of the table.
+        #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "named after the constants")]
+        enum Place { $($constant),* }
+
         $(pub const $constant: Family<{ let labels: &[&str] = &[$(stringify!($label)),*]; labels.len() }> = Family {
+            place: Place::$constant as usize,
             name: $name,
             kind: Kind::$kind,
             unit: Unit::$unit,

@@ -8,5 +8,6 @@ mod front;
 mod metrics;
 mod page;
 mod plan;
+mod scale;
 mod unit;
 mod worlds;

@@ -207,11 +207,7 @@ proptest! {
     }
 
     #[test]
-    fn any_view_crosses_the_link_unchanged(mut view in views()) {
-        for store in &mut view.stores {
-            // JSON as it is parsed here may differ in the last of 53 bits.
-            store.fill_bytes_per_second = store.fill_bytes_per_second.trunc().clamp(-1e15, 1e15);
-        }
+    fn any_view_crosses_the_link_unchanged(view in views()) {
         let sent = cowherd::link::FromGuard::View(Box::new(view));
         let frame = cowherd::link::encode(&sent).expect("shorter than the limit");
         let received = cowherd::link::receive(&mut frame.as_slice()).expect("a whole frame");

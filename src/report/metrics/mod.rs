@@ -9,10 +9,10 @@ mod sheet;
 mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Metric, MetricFamily};
+use prometheus::proto::{LabelPair, Metric, MetricFamily};
 use prometheus::{Registry, TextEncoder};
 
 use crate::model::view::View;
@@ -42,8 +42,11 @@ pub struct Traffic {
 /// The families of one view.
 struct ViewCollector {
     view: Arc<View>,
-    descriptions: Vec<Desc>,
+    descriptions: &'static [Desc],
 }
+
+/// Bytes of a sample, most of them names and labels: a buffer that need not grow need not be copied.
+const SAMPLE_BYTES: usize = 96;
 
 /// The exposition of a view.
 ///
@@ -51,7 +54,10 @@ struct ViewCollector {
 /// When the crate refuses a family: a fault of the table of names, which the tests rule out.
 pub fn render(view: &Arc<View>) -> Result<String, MetricsError> {
     let registry = Registry::new();
-    let collector = ViewCollector::new(Arc::clone(view)).map_err(MetricsError::Gather)?;
+    let collector = ViewCollector {
+        view: Arc::clone(view),
+        descriptions: descriptions().map_err(MetricsError::Gather)?,
+    };
     registry
         .register(Box::new(collector))
         .map_err(MetricsError::Gather)?;
@@ -75,24 +81,23 @@ pub fn render_traffic(traffic: &Traffic) -> Result<String, MetricsError> {
     encode(sheet.into_families())
 }
 
-impl ViewCollector {
-    fn new(view: Arc<View>) -> Result<Self, prometheus::Error> {
-        let describe = |family: &names::Described| {
-            let labels = family
-                .labels
-                .iter()
-                .map(|label| (*label).to_owned())
-                .collect();
-            Desc::new(
-                family.name.to_owned(),
-                family.help.to_owned(),
-                labels,
-                HashMap::new(),
-            )
-        };
-        let descriptions = names::ALL.iter().map(describe).collect::<Result<_, _>>()?;
-        Ok(Self { view, descriptions })
+/// The table of names as the crate wants it. Made once: the crate checks and hashes every word of it.
+fn descriptions() -> Result<&'static [Desc], prometheus::Error> {
+    static DESCRIPTIONS: OnceLock<Vec<Desc>> = OnceLock::new();
+    if let Some(made) = DESCRIPTIONS.get() {
+        return Ok(made);
     }
+    let describe = |family: &names::Described| {
+        let labels = family.labels.iter().map(|label| (*label).to_owned());
+        Desc::new(
+            family.name.to_owned(),
+            family.help.to_owned(),
+            labels.collect(),
+            HashMap::new(),
+        )
+    };
+    let made = names::ALL.iter().map(describe).collect::<Result<_, _>>()?;
+    Ok(DESCRIPTIONS.get_or_init(|| made))
 }
 
 impl Collector for ViewCollector {
@@ -108,25 +113,36 @@ impl Collector for ViewCollector {
     }
 }
 
-fn encode(mut families: Vec<MetricFamily>) -> Result<String, MetricsError> {
-    for family in &mut families {
+/// One family after the other, so that each is gone before the next is written.
+fn encode(families: Vec<MetricFamily>) -> Result<String, MetricsError> {
+    let samples: usize = families.iter().map(|f| f.get_metric().len()).sum();
+    let mut text = String::with_capacity(samples * SAMPLE_BYTES);
+    for mut family in families {
         // They are sorted by their labels. Prometheus would keep one of two equal series in silence.
-        family
-            .mut_metric()
-            .dedup_by(|a: &mut Metric, b| a.get_label() == b.get_label());
+        let metrics = family.mut_metric();
+        metrics.dedup_by(|a, b| values(a).eq(values(b)));
+        let has_infinity = metrics
+            .iter()
+            .any(|m| m.get_gauge().get_value().is_infinite());
+        let start = text.len();
+        TextEncoder::new()
+            .encode_utf8(&[family], &mut text)
+            .map_err(MetricsError::Encode)?;
+        if has_infinity {
+            let written = text.split_off(start);
+            text.push_str(&with_prometheus_infinity(&written));
+        }
     }
-    let text = TextEncoder::new()
-        .encode_to_string(&families)
-        .map_err(MetricsError::Encode)?;
-    Ok(with_prometheus_infinity(text))
+    Ok(text)
+}
+
+/// The values of its labels; their names are the family's.
+fn values(metric: &Metric) -> impl Iterator<Item = &str> {
+    metric.get_label().iter().map(LabelPair::value)
 }
 
 /// The crate writes infinity as Rust does; the format's grammar has `+Inf`. Only a value can end a
 /// line so: label values end in a quote, and no help text ends in this word.
-fn with_prometheus_infinity(text: String) -> String {
-    if text.contains(" inf\n") {
-        text.replace(" inf\n", " +Inf\n")
-    } else {
-        text
-    }
+fn with_prometheus_infinity(text: &str) -> String {
+    text.replace(" inf\n", " +Inf\n")
 }

@@ -1,15 +1,23 @@
 //! Families under construction. The number of labels of every sample is checked by the compiler.
 
-use std::collections::BTreeMap;
-
 use prometheus::proto;
 
 use crate::model::tally::Histogram;
-use crate::report::names::{Family, Kind};
+use crate::report::names::{self, Family, Kind};
 
-#[derive(Debug, Default)]
+/// By place in the table of names.
+#[derive(Debug)]
 pub(super) struct Sheet {
-    families: BTreeMap<&'static str, proto::MetricFamily>,
+    families: Vec<proto::MetricFamily>,
+}
+
+impl Default for Sheet {
+    fn default() -> Self {
+        let families = names::ALL.iter().map(|_| proto::MetricFamily::default());
+        Self {
+            families: families.collect(),
+        }
+    }
 }
 
 impl Sheet {
@@ -79,17 +87,18 @@ impl Sheet {
         self.push(family, metric);
     }
 
-    /// The families that have samples, by name.
+    /// The families that have samples.
     pub(super) fn into_families(self) -> Vec<proto::MetricFamily> {
-        self.families.into_values().collect()
+        let families = self.families.into_iter();
+        families.filter(|f| !f.get_metric().is_empty()).collect()
     }
 
     fn push<const N: usize>(&mut self, family: &Family<N>, metric: proto::Metric) {
-        self.families
-            .entry(family.name)
-            .or_insert_with(|| empty(family))
-            .mut_metric()
-            .push(metric);
+        let place = &mut self.families[family.place];
+        if place.get_metric().is_empty() {
+            *place = empty(family);
+        }
+        place.mut_metric().push(metric);
     }
 }
 

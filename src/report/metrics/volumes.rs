@@ -15,16 +15,16 @@ use crate::report::names;
 
 use super::sheet::Sheet;
 
-/// The values of the `mode` label.
-const MODES: [&str; 4] = ["rw", "out_of_data_space", "ro", "fail"];
-/// The values of the `state` label.
+/// The values of the `mode` label, sorted: the crate need not do it.
+const MODES: [&str; 4] = ["fail", "out_of_data_space", "ro", "rw"];
+/// The values of the `state` label, sorted.
 const STATES: [&str; 6] = [
     "active",
     "inactive",
     "invalid",
-    "overflow",
-    "merging",
     "merge_failed",
+    "merging",
+    "overflow",
 ];
 /// LVM shows a uuid in groups of as many characters.
 const UUID_GROUPS: [usize; 7] = [6, 4, 4, 4, 4, 4, 6];
@@ -146,7 +146,7 @@ fn pool_usage(sheet: &mut Sheet, object: [&str; 2], pool: &ThinPool, usage: &Poo
 }
 
 const fn mode_label(status: &PoolStatus) -> &'static str {
-    let [writable, out_of_data_space, read_only, failed] = MODES;
+    let [failed, out_of_data_space, read_only, writable] = MODES;
     match status {
         PoolStatus::Failed => failed,
         PoolStatus::Working(usage) => match usage.mode {
@@ -173,7 +173,7 @@ fn cow_snapshot(sheet: &mut Sheet, snapshot: &CowSnapshot) {
 
 /// Nothing when the kernel does not tell.
 fn state_label(snapshot: &CowSnapshot) -> Option<&'static str> {
-    let [active, inactive, invalid, overflow, merging, merge_failed] = STATES;
+    let [active, inactive, invalid, merge_failed, merging, overflow] = STATES;
     if matches!(snapshot.kernel, Kernel::Inactive) {
         return Some(inactive);
     }
