@@ -19,11 +19,12 @@ Usage: cargo lab COMMAND
   demo [--for SECS] [--port PORT]
                       a guest whose volumes fill while cowherd extends them, with its
                       page on this machine's 127.0.0.1:PORT (10845 unless told)
-  bench [--runs N] [--only PART]... [--save]
+  bench [--runs N] [--only PART]... [--kept] [--save]
                       cowherd and dmeventd side by side: survival, reaction, scrape,
                       footprint; tables, and JSON and pictures in target/lab/bench;
-                      fails when a claim of the README does not hold; --save puts
-                      the results to tests/lab/bench
+                      fails when a claim of the README does not hold; --kept tells
+                      the last results without measuring; --save puts them to
+                      tests/lab/bench
   exec [--disk SIZE]... [--memory SIZE] [--timeout SECS] [--save DIR] -- COMMAND...
                       run a shell command in a fresh guest (disks are /dev/vda, ...);
                       its exit code is ours; what it leaves in /out/saved goes to DIR
@@ -66,6 +67,8 @@ pub struct Bench {
     pub runs: u32,
     /// In order and each once; all when none was named.
     pub parts: Vec<Part>,
+    /// Tell what was measured before.
+    pub kept: bool,
     pub save: bool,
 }
 
@@ -135,7 +138,7 @@ fn parse_demo(words: &[String]) -> Result<Command> {
 fn parse_bench(words: &[String]) -> Result<Command> {
     let mut runs = BENCH_RUNS;
     let mut parts = Vec::new();
-    let mut save = false;
+    let (mut kept, mut save) = (false, false);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -144,6 +147,7 @@ fn parse_bench(words: &[String]) -> Result<Command> {
                 let part = words.next().context("--only needs a value")?;
                 parts.push(Part::of_word(part).with_context(|| format!("no part {part:?}"))?);
             }
+            "--kept" => kept = true,
             "--save" => save = true,
             other => bail!("bench has no option {other:?}"),
         }
@@ -154,7 +158,12 @@ fn parse_bench(words: &[String]) -> Result<Command> {
     }
     parts.sort_unstable();
     parts.dedup();
-    Ok(Command::Bench(Bench { runs, parts, save }))
+    Ok(Command::Bench(Bench {
+        runs,
+        parts,
+        kept,
+        save,
+    }))
 }
 
 fn parse_exec(words: &[String]) -> Result<Command> {
@@ -242,15 +251,23 @@ mod tests {
 
     #[test]
     fn bench_measures_every_part_unless_told() {
-        let bench = |runs, parts: &[Part], save| {
+        let bench = |runs, parts: &[Part], kept, save| {
             let parts = parts.to_vec();
-            Command::Bench(Bench { runs, parts, save })
+            Command::Bench(Bench {
+                runs,
+                parts,
+                kept,
+                save,
+            })
         };
-        assert_eq!(parsed("bench").unwrap(), bench(20, &Part::ALL, false));
+        assert_eq!(
+            parsed("bench --kept").unwrap(),
+            bench(20, &Part::ALL, true, false)
+        );
         let parts = [Part::Reaction, Part::Scrape];
         assert_eq!(
             parsed("bench --only scrape --runs 3 --only reaction --save").unwrap(),
-            bench(3, &parts, true)
+            bench(3, &parts, false, true)
         );
     }
 

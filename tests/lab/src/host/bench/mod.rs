@@ -1,6 +1,7 @@
 //! `cargo lab bench`: boots the guests that measure, collates what they leave,
 //! and judges what the README claims.
 
+pub mod charts;
 pub mod claims;
 pub mod results;
 pub mod survival;
@@ -32,19 +33,11 @@ const AROUND: Duration = Duration::from_secs(3600);
 const PROGRESS: &str = "bench: ";
 
 pub fn bench(bench: &Bench) -> Result<u8> {
-    let host = Host::prepare()?;
-    checks::build_release()?;
-    let conditions = Conditions::of(&host)?;
     let folder = results::folder()?;
-    let mut results = Results::load(&folder)?;
-    for parts in guests(&bench.parts) {
-        let guest = measure(&host, bench.runs, &parts)?;
-        for part in parts {
-            results.take(part, &guest.run_dir.out(), &conditions)?;
-        }
-        // What took this long is kept even when the next guest fails.
-        results.save(&folder)?;
+    if !bench.kept {
+        measure_all(bench, &folder)?;
     }
+    let results = Results::load(&folder)?;
     write_all(&results, &folder)?;
     println!("{}", tables::text(&results));
     let held = claims::tell(&claims::all(&results, &bench.parts));
@@ -53,6 +46,22 @@ pub fn bench(bench: &Bench) -> Result<u8> {
         save(&folder)?;
     }
     Ok(u8::from(!held))
+}
+
+fn measure_all(bench: &Bench, folder: &Path) -> Result<()> {
+    let host = Host::prepare()?;
+    checks::build_release()?;
+    let conditions = Conditions::of(&host)?;
+    let mut results = Results::load(folder)?;
+    for parts in guests(&bench.parts) {
+        let guest = measure(&host, bench.runs, &parts)?;
+        for part in parts {
+            results.take(part, &guest.run_dir.out(), &conditions)?;
+        }
+        // What took this long is kept even when the next guest fails.
+        results.save(folder)?;
+    }
+    Ok(())
 }
 
 /// The parts of each guest: a herd of a thousand is made once.
@@ -104,7 +113,31 @@ fn measure(host: &Host, runs: u32, parts: &[Part]) -> Result<Guest> {
 }
 
 fn write_all(results: &Results, folder: &Path) -> Result<()> {
-    fs::write(folder.join("table.md"), tables::markdown(results)).context("writing table.md")
+    fs::write(folder.join("table.md"), tables::markdown(results)).context("writing table.md")?;
+    let survival = results
+        .survival
+        .as_ref()
+        .map(|taken| charts::survival(&taken.samples));
+    let reaction = results
+        .reaction
+        .as_ref()
+        .map(|taken| charts::reacted(&taken.samples));
+    let scrape = results
+        .scrape
+        .as_ref()
+        .map(|taken| charts::scraped(&taken.samples));
+    let pictures = [
+        (Part::Survival, survival),
+        (Part::Reaction, reaction),
+        (Part::Scrape, scrape),
+    ];
+    for (part, picture) in pictures {
+        let path = folder.join(format!("{}.svg", part.word()));
+        if let Some(svg) = picture.transpose()? {
+            fs::write(&path, svg).with_context(|| format!("writing {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies all of it to where it is kept with the source.
