@@ -85,6 +85,10 @@ pub struct Scrapes {
     /// Thin volumes; COW snapshots are beside them.
     pub volumes: u32,
     pub scrapes_ms: Vec<f64>,
+    /// Of `/-/healthy`, as far apart: what any answer costs after a rest.
+    pub answers_ms: Vec<f64>,
+    /// One scrape right after the other, of few views.
+    pub repeated_ms: Vec<f64>,
     pub fullreports_ms: Vec<f64>,
     pub exposition_bytes: u64,
     /// Programs that cowherd started while it was scraped, by strace.

@@ -1,6 +1,7 @@
 //! The table of scenarios: one file per theme, each with its own `SCENARIOS`.
 //! A scenario's name is its claim. Nothing here starts QEMU or knows the host.
 
+mod comparing;
 mod extending;
 mod guest;
 mod holding;
@@ -97,6 +98,7 @@ pub fn all() -> Vec<Scenario> {
         holding::SCENARIOS,
         processes::SCENARIOS,
         serving::SCENARIOS,
+        comparing::SCENARIOS,
     ]
     .concat()
 }

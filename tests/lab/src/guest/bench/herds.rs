@@ -27,7 +27,7 @@ const SNAPSHOTS: u32 = 10;
 /// What the busy writer writes: more than the pool has, so that it is extended.
 const BUSY: Size = Size::gib(2);
 /// A view is published every second: one scrape for each.
-const VIEW: Duration = Duration::from_millis(1100);
+pub const VIEW: Duration = Duration::from_millis(1100);
 /// They are quick beside fullreports.
 const SCRAPES_PER_RUN: u32 = 2;
 /// Scraped while every program that is started is written down.
@@ -101,13 +101,18 @@ fn scrapes(herd: Herd, runs: u32) -> Result<Scrapes> {
         anyhow::bail!("cowherd was started, not dmeventd");
     };
     seen(cowherd, herd)?;
-    let (scrapes_ms, exposition_bytes) = scrape(runs * SCRAPES_PER_RUN)?;
+    let times = runs * SCRAPES_PER_RUN;
+    let (scrapes_ms, exposition_bytes) = get("/metrics", times, VIEW)?;
+    let (answers_ms, _) = get("/-/healthy", times, VIEW)?;
+    let (repeated_ms, _) = get("/metrics", times, Duration::ZERO)?;
     let (programs_started, lvm_commands) = traced(cowherd)?;
     running.stop()?;
     let fullreports_ms = fullreports(runs)?;
     let sample = Scrapes {
         volumes: herd.volumes,
         scrapes_ms,
+        answers_ms,
+        repeated_ms,
         fullreports_ms,
         exposition_bytes,
         programs_started,
@@ -118,16 +123,17 @@ fn scrapes(herd: Herd, runs: u32) -> Result<Scrapes> {
     Ok(sample)
 }
 
-/// Each of another view; gives milliseconds, and the size of the last.
-pub fn scrape(times: u32) -> Result<(Vec<f64>, u64)> {
+/// GET so many times, each after a rest; gives milliseconds, and the size of the
+/// last body. After [`VIEW`] a scrape is of another view.
+pub fn get(path: &str, times: u32, rest: Duration) -> Result<(Vec<f64>, u64)> {
     let mut took = Vec::new();
     let mut bytes = 0;
     for _ in 0..times {
-        thread::sleep(VIEW);
+        thread::sleep(rest);
         let before = Instant::now();
-        let response = http_get("/metrics")?;
+        let response = http_get(path)?;
         took.push(millis(before));
-        ensure!(response.status == 200, "/metrics: {}", response.status);
+        ensure!(response.status == 200, "{path}: {}", response.status);
         bytes = response.body.len() as u64;
     }
     Ok((took, bytes))
@@ -163,7 +169,7 @@ fn traced(cowherd: &Cowherd) -> Result<(u32, u32)> {
     let commands =
         || -> Result<f64> { Ok(cowherd.metrics()?.sum("cowherd_lvm_commands_total", &[])) };
     let before = commands()?;
-    scrape(TRACED)?;
+    get("/metrics", TRACED, VIEW)?;
     let counted = commands()? - before;
     signal(strace.id(), "INT")?;
     strace.wait().context("waiting for strace")?;

@@ -72,7 +72,7 @@ pub fn survival(runs: &[SurvivalRun]) -> Result<String> {
         title: "The fastest writer that a store survives",
         below: "extended at 70 % by 20 %; four times the store's size is written",
         unit: "MiB/s",
-        ticks: &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0],
+        ticks: &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0],
         lines: rows.collect(),
     }
     .drawn()

@@ -236,6 +236,8 @@ mod tests {
         Scrapes {
             volumes,
             scrapes_ms: vec![scrape_ms],
+            answers_ms: Vec::new(),
+            repeated_ms: Vec::new(),
             fullreports_ms: vec![report_ms],
             exposition_bytes: 1,
             programs_started: started,

@@ -105,6 +105,7 @@ fn reacted(crossings: &[Crossing], conditions: &Conditions) -> Table {
 }
 
 fn scraped(scrapes: &[Scrapes], conditions: &Conditions) -> Table {
+    let of = |samples: &[f64]| figures(samples.iter().copied()).map(|f| f.median);
     let cell = |figures: Option<f64>| figures.map_or("-".to_owned(), millis);
     let rows = scrapes.iter().map(|sample| {
         let scrape = figures(sample.scrapes_ms.iter().copied());
@@ -114,6 +115,8 @@ fn scraped(scrapes: &[Scrapes], conditions: &Conditions) -> Table {
             sample.volumes.to_string(),
             cell(scrape.map(|s| s.median)),
             cell(scrape.map(|s| s.p99)),
+            cell(of(&sample.repeated_ms)),
+            cell(of(&sample.answers_ms)),
             cell(report.map(|r| r.median)),
             cell(report.map(|r| r.p99)),
             ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.0} times")),
@@ -127,6 +130,8 @@ fn scraped(scrapes: &[Scrapes], conditions: &Conditions) -> Table {
             "thin volumes",
             "scrape, median",
             "p99",
+            "repeated",
+            "empty answer",
             "fullreport, median",
             "p99",
             "faster",
