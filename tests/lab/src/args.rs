@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::samples::Part;
 use crate::size::Size;
 
 pub const HELP: &str = "\
@@ -18,6 +19,12 @@ Usage: cargo lab COMMAND
   demo [--for SECS] [--port PORT]
                       a guest whose volumes fill while cowherd extends them, with its
                       page on this machine's 127.0.0.1:PORT (10845 unless told)
+  bench [--runs N] [--only PART]... [--kept] [--save]
+                      cowherd and dmeventd side by side: survival, reaction, scrape,
+                      footprint; tables, and JSON and pictures in target/lab/bench;
+                      fails when a claim of the README does not hold; --kept tells
+                      the last results without measuring; --save puts them to
+                      tests/lab/bench
   exec [--disk SIZE]... [--memory SIZE] [--timeout SECS] [--save DIR] -- COMMAND...
                       run a shell command in a fresh guest (disks are /dev/vda, ...);
                       its exit code is ours; what it leaves in /out/saved goes to DIR
@@ -32,6 +39,8 @@ pub const PAGE_PORT: u16 = 10845;
 const EXEC_TIMEOUT: Duration = Duration::from_secs(300);
 /// Enough for LVM and a handful of pools; the overlay lives in it too.
 const EXEC_MEMORY: Size = Size::gib(1);
+/// Runs of what the README claims; what takes minutes is run a seventh as often.
+const BENCH_RUNS: u32 = 20;
 /// Disks of an `exec` guest when none is named.
 const EXEC_DISKS: [Size; 2] = [Size::gib(2), Size::gib(2)];
 
@@ -41,6 +50,7 @@ pub enum Command {
     List,
     Test { names: Vec<String> },
     Demo(Demo),
+    Bench(Bench),
     Exec(Exec),
     Guest { verb: Vec<String> },
 }
@@ -50,6 +60,16 @@ pub struct Demo {
     /// End by itself after this long; until Ctrl-C when absent.
     pub lasts: Option<Duration>,
     pub port: u16,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Bench {
+    pub runs: u32,
+    /// In order and each once; all when none was named.
+    pub parts: Vec<Part>,
+    /// Tell what was measured before.
+    pub kept: bool,
+    pub save: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -80,6 +100,7 @@ pub fn parse(words: &[String]) -> Result<Command> {
         }
         "test" => parse_test(rest),
         "demo" => parse_demo(rest),
+        "bench" => parse_bench(rest),
         "exec" => parse_exec(rest),
         "guest" => Ok(Command::Guest {
             verb: rest.to_vec(),
@@ -112,6 +133,37 @@ fn parse_demo(words: &[String]) -> Result<Command> {
     }
     ensure!(demo.port != 0, "--port must be 1 to 65535");
     Ok(Command::Demo(demo))
+}
+
+fn parse_bench(words: &[String]) -> Result<Command> {
+    let mut runs = BENCH_RUNS;
+    let mut parts = Vec::new();
+    let (mut kept, mut save) = (false, false);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--runs" => runs = parsed_value(word, words.next())?,
+            "--only" => {
+                let part = words.next().context("--only needs a value")?;
+                parts.push(Part::of_word(part).with_context(|| format!("no part {part:?}"))?);
+            }
+            "--kept" => kept = true,
+            "--save" => save = true,
+            other => bail!("bench has no option {other:?}"),
+        }
+    }
+    ensure!(runs > 0, "--runs must be at least 1");
+    if parts.is_empty() {
+        parts.extend(Part::ALL);
+    }
+    parts.sort_unstable();
+    parts.dedup();
+    Ok(Command::Bench(Bench {
+        runs,
+        parts,
+        kept,
+        save,
+    }))
 }
 
 fn parse_exec(words: &[String]) -> Result<Command> {
@@ -198,6 +250,28 @@ mod tests {
     }
 
     #[test]
+    fn bench_measures_every_part_unless_told() {
+        let bench = |runs, parts: &[Part], kept, save| {
+            let parts = parts.to_vec();
+            Command::Bench(Bench {
+                runs,
+                parts,
+                kept,
+                save,
+            })
+        };
+        assert_eq!(
+            parsed("bench --kept").unwrap(),
+            bench(20, &Part::ALL, true, false)
+        );
+        let parts = [Part::Reaction, Part::Scrape];
+        assert_eq!(
+            parsed("bench --only scrape --runs 3 --only reaction --save").unwrap(),
+            bench(3, &parts, false, true)
+        );
+    }
+
+    #[test]
     fn demo_has_the_usual_port_unless_told() {
         let demo = |lasts, port| Command::Demo(Demo { lasts, port });
         assert_eq!(parsed("demo").unwrap(), demo(None, 10845));
@@ -219,6 +293,9 @@ mod tests {
             "demo --port 70000",
             "demo --port 0",
             "demo now",
+            "bench --runs 0",
+            "bench --only speed",
+            "bench survival",
             "exec",
             "exec --",
             "exec ls",

@@ -17,15 +17,18 @@
 //! One binary serves both sides: the host half starts QEMU, and the guest's
 //! init runs the same binary as `lab guest ...`. `host` and `guest` never
 //! import each other; they meet in `scenarios` (the table), `verdict` (what the
-//! guest tells the host), `args`, `size` and `wait`.
+//! guest tells the host), `samples` (the same of the benchmark), `args`, `figures`, `size` and
+//! `wait`.
 #![expect(
     clippy::missing_errors_doc,
     reason = "every fallible function here fails by telling what did not happen in the guest; the text is the doc"
 )]
 
 pub mod args;
+pub mod figures;
 pub mod guest;
 pub mod host;
+pub mod samples;
 pub mod scenarios;
 pub mod size;
 pub mod verdict;
@@ -51,6 +54,7 @@ pub fn run(words: &[String]) -> Result<u8> {
         }
         Command::Test { names } => host::checks::test(&names),
         Command::Demo(demo) => host::demo::demo(demo),
+        Command::Bench(bench) => host::bench::bench(&bench),
         Command::Exec(exec) => host::exec::exec(exec),
         Command::Guest { verb } => guest::run(&verb),
     }

@@ -32,6 +32,8 @@ pub(super) fn clean(disks: &[String]) -> Result<()> {
     // What a lifeboat or a state file of cowherd's would tell the next one.
     let forgotten = sh("rm -rf /run/cowherd* /etc/cowherd /var/lib/cowherd")?;
     ensure!(forgotten.success(), "removing cowherd's state: {forgotten}");
+    // As the guest's init did: a comparison sets thresholds there.
+    fs::copy("/out/lvm.conf", "/etc/lvm/lvm.conf").context("putting lvm.conf back")?;
     Ok(())
 }
 

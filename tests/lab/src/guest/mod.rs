@@ -1,10 +1,12 @@
 //! The guest half: the verbs scenarios are written in, and what the guest's init
 //! runs. All of it expects to be root in a lab guest; `run` checks that.
 
+pub mod bench;
 pub mod cleanup;
 pub mod cowherd;
 pub mod demo;
 pub mod dm;
+pub mod herd;
 pub mod http;
 pub mod lvm;
 pub mod memory;
@@ -62,6 +64,7 @@ pub fn run(words: &[String]) -> Result<u8> {
         ["writer", rest @ ..] => writer::main(rest),
         ["hog", leave, done] => memory::hog(leave, done),
         ["demo", rest @ ..] => demo::demo(rest),
+        ["bench", rest @ ..] => bench::bench(rest),
         other => bail!("no guest verb {other:?}"),
     }
 }

@@ -136,6 +136,15 @@ impl Rate {
         Ok(Self::MibPerSec(mib))
     }
 
+    /// MiB a second; none when unlimited.
+    #[must_use]
+    pub const fn limit(self) -> Option<u32> {
+        match self {
+            Self::Unlimited => None,
+            Self::MibPerSec(mib) => Some(mib),
+        }
+    }
+
     /// How long to wait when `written` was written after `elapsed`.
     fn ahead(self, written: Size, elapsed: Duration) -> Duration {
         match self {
@@ -274,6 +283,13 @@ impl ReportLog<'_> {
         fs::write(&new, report.as_line()).context("saving the writer's report")?;
         fs::rename(&new, self.path).context("saving the writer's report")
     }
+}
+
+/// Writes the one MiB at `at`, in this process: for what begins at its end.
+pub fn write_mib(device: &str, at: Size) -> Result<()> {
+    let file = open(device, OpenOptions::new().write(true))?;
+    file.write_all_at(Block::new().stamped(at), at.as_bytes())
+        .with_context(|| format!("writing to {device} at {at}"))
 }
 
 /// Reads back what writers wrote at `from`, and fails at the first page that is

@@ -125,6 +125,14 @@ pub fn build() -> Result<()> {
     Ok(())
 }
 
+/// Builds what users run.
+pub fn build_release() -> Result<()> {
+    let words = ["build", "--release", "--locked", "--package", "cowherd"];
+    let built = announced("release build", || Ok(cargo(&words).status()?.success()))?;
+    ensure!(built, "cowherd does not build");
+    Ok(())
+}
+
 fn run_scenarios(host: &Host, chosen: &[Scenario]) -> Result<Step> {
     let mut tally = Tally::default();
     announced("scenarios", || {

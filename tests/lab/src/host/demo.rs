@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::machine::{Boot, End, Event, Guest};
+use super::machine::{Boot, Build, End, Event, Guest};
 use super::qemu::Forward;
 use super::{Host, checks};
 use crate::args::{Demo, PAGE_PORT};
@@ -48,7 +48,7 @@ fn boot(host: &Host, demo: Demo) -> Result<Guest> {
                 host_port: demo.port,
                 guest_port: PAGE_PORT,
             }),
-            cowherd: true,
+            cowherd: Build::Dev,
         },
     )
 }

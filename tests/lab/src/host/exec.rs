@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::machine::{Boot, End, Event, Guest};
+use super::machine::{Boot, Build, End, Event, Guest};
 use super::{Host, tool};
 use crate::args::Exec;
 
@@ -17,7 +17,7 @@ pub fn exec(exec: Exec) -> Result<u8> {
         disks: &exec.disks,
         memory: exec.memory,
         forward: None,
-        cowherd: false,
+        cowherd: Build::AsFound,
     };
     let mut guest = Guest::boot(&host, &boot)?;
     fs::write(guest.run_dir.out().join("command"), exec.command)?;

@@ -65,8 +65,18 @@ pub struct Boot<'a> {
     pub disks: &'a [Size],
     pub memory: Size,
     pub forward: Option<Forward>,
-    /// Whether cowherd's binary must be there.
-    pub cowherd: bool,
+    pub cowherd: Build,
+}
+
+/// Which build of cowherd a guest gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// The one of the checks, when there is one.
+    AsFound,
+    /// The one of the checks.
+    Dev,
+    /// What users run.
+    Release,
 }
 
 #[derive(Debug)]
@@ -200,8 +210,11 @@ fn fill_out(host: &Host, boot: &Boot, out: &Path) -> Result<()> {
     fs::write(out.join("lvm.conf"), LVM_CONF)?;
     // Not by its name: cargo may have replaced the file since we started.
     copy(Path::new("/proc/self/exe"), &out.join("lab"))?;
-    let cowherd = workspace::cowherd_binary()?;
-    if boot.cowherd || cowherd.exists() {
+    let cowherd = match boot.cowherd {
+        Build::AsFound | Build::Dev => workspace::cowherd_binary()?,
+        Build::Release => workspace::cowherd_release(),
+    };
+    if boot.cowherd != Build::AsFound || cowherd.exists() {
         copy(&cowherd, &out.join("cowherd"))?;
     }
     Ok(())

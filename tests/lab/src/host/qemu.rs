@@ -9,7 +9,7 @@ use super::tool::text;
 
 /// As many as the lab machines have at least, and enough that a writer and a
 /// guard do not take turns.
-const CPUS: &str = "2";
+pub const CPUS: &str = "2";
 /// The first PCI slot no default device of QEMU's `pc` machine uses, with room
 /// for the two shared folders and the network card below.
 const FIRST_DISK_SLOT: usize = 0x10;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::Host;
-use super::machine::{Boot, End, Event, Guest};
+use super::machine::{Boot, Build, End, Event, Guest};
 use super::qemu::DISKS_MAX;
 use crate::scenarios::{self, Scenario};
 use crate::size::Size;
@@ -122,7 +122,7 @@ fn boot(host: &Host, name: &str, round: &[Scenario]) -> Result<Guest> {
             disks: &disks(round),
             memory: memory.context("a round without a scenario")?,
             forward: None,
-            cowherd: true,
+            cowherd: Build::Dev,
         },
     )
 }

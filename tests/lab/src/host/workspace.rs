@@ -30,3 +30,11 @@ pub fn cowherd_binary() -> Result<PathBuf> {
     let own = std::env::current_exe().context("asking for the lab's own path")?;
     Ok(own.with_file_name("cowherd"))
 }
+
+/// The release build, where cargo puts it unless told otherwise.
+#[must_use]
+pub fn cowherd_release() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|| root().join("target"), PathBuf::from);
+    target.join("release/cowherd")
+}

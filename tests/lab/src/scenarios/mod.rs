@@ -1,6 +1,7 @@
 //! The table of scenarios: one file per theme, each with its own `SCENARIOS`.
 //! A scenario's name is its claim. Nothing here starts QEMU or knows the host.
 
+mod comparing;
 mod extending;
 mod guest;
 mod holding;
@@ -99,6 +100,7 @@ pub fn all() -> Vec<Scenario> {
         processes::SCENARIOS,
         serving::SCENARIOS,
         sick_root::SCENARIOS,
+        comparing::SCENARIOS,
     ]
     .concat()
 }

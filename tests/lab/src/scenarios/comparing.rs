@@ -1,0 +1,95 @@
+//! cowherd beside dmeventd and LVM: the short form of `cargo lab bench`. Only
+//! ratios and losses are asserted; the figures are the benchmark's.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Scenario;
+use crate::figures::figures;
+use crate::guest::Lab;
+use crate::guest::bench::{reaction, survival};
+use crate::guest::lvm::Vg;
+use crate::guest::writer::Rate;
+use crate::samples::{By, Guard, Store};
+use crate::size::Size;
+
+/// A snapshot written to four times its size, or a pool.
+const DISKS: &[Size] = &[Size::gib(3), Size::gib(3)];
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "a_cow_snapshot_survives_what_dmeventd_loses",
+        "64 MiB: saved from an unlimited writer, by dmeventd not even from one of 4 MiB/s",
+        cow,
+    )
+    .disks(DISKS)
+    .deadline(Duration::from_secs(180)),
+    Scenario::new(
+        "a_pool_that_fails_writes_survives_an_unlimited_writer",
+        "512 MiB, error_if_no_space, 2 GiB: no failed write, never out of data space",
+        pool,
+    )
+    .disks(DISKS)
+    .deadline(Duration::from_secs(180)),
+    Scenario::new(
+        "a_crossing_is_answered_as_fast_as_by_a_bare_lvextend",
+        "median of 3 crossings: a bare lvextend and 50 ms, a third of dmeventd's at most",
+        crossing,
+    )
+    .disks(DISKS)
+    .deadline(Duration::from_secs(240)),
+];
+
+/// The least rate that dmeventd was seen to lose such a snapshot at, every time:
+/// it looks after 10 s at 40 MiB, and again after 20 s.
+const LOST_BY_DMEVENTD: u32 = 4;
+/// Of what a bare lvextend takes, in milliseconds.
+const BEYOND_LVEXTEND_MS: f64 = 50.0;
+const CROSSINGS: u32 = 3;
+
+fn cow(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let run = |guard, rate| survival::run(&vg, Store::Cow64, guard, rate, Duration::ZERO);
+    let ours = run(Guard::Cowherd, Rate::Unlimited)?;
+    ensure!(ours.survived(), "lost: {ours:?}");
+    let theirs = run(Guard::Dmeventd, Rate::MibPerSec(LOST_BY_DMEVENTD))?;
+    ensure!(!theirs.survived(), "dmeventd saved it: {theirs:?}");
+    vg.remove()
+}
+
+fn pool(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let run = survival::run(
+        &vg,
+        Store::PoolFails,
+        Guard::Cowherd,
+        Rate::Unlimited,
+        Duration::ZERO,
+    )?;
+    ensure!(run.survived() && !run.ran_out, "lost: {run:?}");
+    vg.remove()
+}
+
+fn crossing(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let crossings = reaction::all(&vg, &[Store::Cow64], CROSSINGS)?;
+    let median = |by: By| {
+        let chosen = crossings.iter().filter(|crossing| crossing.by == by);
+        let figures = figures(chosen.map(|crossing| crossing.millis));
+        figures.map(|figures| figures.median).context("no crossing")
+    };
+    let (ours, bare) = (median(By::Cowherd)?, median(By::Lvextend)?);
+    let theirs = median(By::Dmeventd)?;
+    let told = format!("cowherd {ours:.0} ms, lvextend {bare:.0} ms, dmeventd {theirs:.0} ms");
+    println!("{told}");
+    ensure!(
+        ours <= bare + BEYOND_LVEXTEND_MS,
+        "slower than lvextend: {told}"
+    );
+    ensure!(
+        ours * 3.0 <= theirs,
+        "not three times as fast as dmeventd: {told}"
+    );
+    vg.remove()
+}
