@@ -15,6 +15,7 @@ pub mod processes;
 pub mod root;
 pub mod runner;
 pub mod sh;
+pub mod slow;
 pub mod writer;
 
 use std::path::Path;

@@ -10,6 +10,7 @@ use crate::figures::figures;
 use crate::guest::Lab;
 use crate::guest::bench::{reaction, survival};
 use crate::guest::lvm::Vg;
+use crate::guest::slow::SlowClients;
 use crate::guest::writer::Rate;
 use crate::samples::{By, Guard, Store};
 use crate::size::Size;
@@ -39,6 +40,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     )
     .disks(DISKS)
     .deadline(Duration::from_secs(240)),
+    Scenario::new(
+        "slow_clients_do_not_delay_the_guard",
+        "a crossing is answered as fast while 200 clients send and read a byte at a time",
+        slow_clients,
+    )
+    .disks(DISKS)
+    .deadline(Duration::from_secs(240)),
 ];
 
 /// The least rate that dmeventd was seen to lose such a snapshot at, every time:
@@ -55,6 +63,30 @@ fn cow(lab: &mut Lab) -> Result<()> {
     ensure!(ours.survived(), "lost: {ours:?}");
     let theirs = run(Guard::Dmeventd, Rate::MibPerSec(LOST_BY_DMEVENTD))?;
     ensure!(!theirs.survived(), "dmeventd saved it: {theirs:?}");
+    vg.remove()
+}
+
+/// Two emulated CPUs share what the clients themselves take: noise is this factor and the spread.
+const NOISE: f64 = 1.25;
+const CLIENTS: usize = 200;
+
+fn slow_clients(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for _ in 0..CROSSINGS {
+        alone.push(reaction::during(&vg, Store::Cow64, || Ok(()))?);
+        beside.push(reaction::during(&vg, Store::Cow64, || {
+            SlowClients::start(CLIENTS)
+        })?);
+    }
+    alone.sort_unstable();
+    beside.sort_unstable();
+    println!("alone {alone:?}, beside {CLIENTS} slow clients {beside:?}");
+    let (slowest, median) = (alone[alone.len() - 1], beside[beside.len() / 2]);
+    ensure!(
+        median <= slowest.mul_f64(NOISE),
+        "{median:?} beside {CLIENTS} slow clients, {slowest:?} at most without"
+    );
     vg.remove()
 }
 

@@ -42,6 +42,20 @@ pub fn all(vg: &Vg, stores: &[Store], runs: u32) -> Result<Vec<Crossing>> {
     Ok(samples)
 }
 
+/// One crossing under cowherd, while something else goes on.
+pub fn during<T>(vg: &Vg, store: Store, load: impl FnOnce() -> Result<T>) -> Result<Duration> {
+    guards::configure(Guard::Cowherd)?;
+    let made = filled(vg, store)?;
+    let running = Running::ready(Guard::Cowherd, &[&made.lv])?;
+    calm(&running)?;
+    let load = load()?;
+    let took = cross(&made)?;
+    drop(load);
+    running.stop()?;
+    stores::remove_all(vg)?;
+    Ok(took)
+}
+
 /// One crossing; after cowherd's, one bare lvextend as well.
 fn crossings(vg: &Vg, store: Store, guard: Guard, offset: Duration) -> Result<Vec<Crossing>> {
     guards::configure(guard)?;
