@@ -22,7 +22,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change,
+};
 use rustix::process::{chroot, pivot_root};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
@@ -128,15 +130,12 @@ fn leave_namespace() -> io::Result<()> {
 
 fn build(boat: &Path, runtime: &Path, manifest: &Manifest) -> Result<(), LifeboatError> {
     make_directory(boat)?;
-    mount_tmpfs(boat).map_err(|source| LifeboatError::Mount {
-        path: boat.into(),
-        source,
-    })?;
+    mount_tmpfs(boat).map_err(|source| mount_error(boat, source))?;
     make_directory(&boat.join(&HOST[1..]))?;
     manifest.stow(Path::new("/"), boat)?;
     let program = manifest::inside(boat, Path::new(PROGRAM));
     manifest::copy(Path::new("/proc/self/exe"), &program)?;
-    for shared in SHARED.map(Path::new).into_iter().chain([runtime]) {
+    for shared in SHARED.map(Path::new) {
         // udev's is missing where there is no udev, lvm's before lvm was first used.
         if shared != Path::new("/run/udev") {
             make_directory(shared)?;
@@ -144,13 +143,21 @@ fn build(boat: &Path, runtime: &Path, manifest: &Manifest) -> Result<(), Lifeboa
         let target = manifest::inside(boat, shared);
         make_directory(&target)?;
         if shared.exists() {
-            mount_bind(shared, &target).map_err(|source| LifeboatError::Mount {
-                path: target,
-                source: source.into(),
-            })?;
+            mount_bind_recursive(shared, &target).map_err(|source| mount_error(&target, source))?;
         }
     }
+    // Without what is mounted below: that is the lifeboat.
+    let target = manifest::inside(boat, runtime);
+    make_directory(&target)?;
+    mount_bind(runtime, &target).map_err(|source| mount_error(&target, source))?;
     Ok(())
+}
+
+fn mount_error(path: &Path, source: impl Into<io::Error>) -> LifeboatError {
+    LifeboatError::Mount {
+        path: path.into(),
+        source: source.into(),
+    }
 }
 
 fn mount_tmpfs(at: &Path) -> io::Result<()> {

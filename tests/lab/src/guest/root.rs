@@ -15,7 +15,7 @@ use crate::wait::wait_for;
 
 /// What a host's root has that cowherd and lvm may look at, and what the scenario starts there.
 const PROGRAMS: &str = "/usr/sbin/cowherd /usr/sbin/lvm /usr/sbin/dmsetup /usr/bin/bash /usr/bin/ldd \
-                        /usr/bin/cat /usr/bin/dd /usr/bin/mkdir";
+                        /usr/bin/cat /usr/bin/touch /usr/bin/mkdir";
 const SETTINGS: &str = "/etc/lvm /etc/passwd /etc/ld.so.cache /etc/machine-id /etc/localtime";
 /// Old logs lie next to those that are being written, and nobody has read them since: whoever does changes the time
 /// of its last reading, in a block that waits for the journal.
@@ -79,12 +79,11 @@ impl Root {
         Ok(processes::hang_for(thread.parse()?, long))
     }
 
-    /// Writes files until `stop` exists, each waiting for the disk.
-    pub fn keep_writing(&self, stop: &Path) -> Result<Task> {
+    /// Touches logs and makes directories until `stop` exists: the file system's journal is never empty.
+    pub fn keep_changing(&self, stop: &Path) -> Result<Task> {
         let stop = stop.display();
         self.start(&format!(
-            "while [ ! -e {stop} ]; do dd if=/dev/zero of={LOGS}/busy$((++n % 9 + 1)) bs=1M count=8 conv=fsync \
-             status=none || exit 1; done"
+            "while [ ! -e {stop} ]; do touch {LOGS}/busy{{1..9}} && mkdir -p /srv/new/$((++n))/{{1..100}} || exit 1; done"
         ))
     }
 
@@ -104,11 +103,6 @@ impl Root {
 }
 
 impl Task {
-    #[must_use]
-    pub fn hangs_for(&self, long: Duration) -> bool {
-        processes::hang_for(self.0.id(), long)
-    }
-
     /// Waits for its end, which must be a good one.
     pub fn wait(mut self, deadline: Duration) -> Result<()> {
         let ended = wait_for("it has ended", deadline, || self.0.try_wait().transpose())??;

@@ -290,7 +290,7 @@ fn orphaned_front(lab: &mut Lab) -> Result<()> {
 fn refusals(_: &mut Lab) -> Result<()> {
     let control = "/dev/mapper/control";
     sh(&format!("mv {control} /dev/mapper/away"))?;
-    let without = run(BINARY, &["run"]);
+    let without = run(BINARY, &["status"]);
     sh(&format!("mv /dev/mapper/away {control}"))?;
     refused(
         &without?,
