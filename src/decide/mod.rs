@@ -27,7 +27,8 @@ pub use trigger::threshold_percent;
 use room::Room;
 use store::Store;
 
-/// lvextend is asked to end after a minute; one that still runs then hangs.
+/// lvextend is asked to end after a minute; one that still runs then hangs. Not a host's to choose: it
+/// follows from that minute.
 const STUCK_AFTER: Duration = Duration::from_secs(75);
 
 /// All that a decision depends on.
@@ -39,6 +40,13 @@ pub struct Situation<'a> {
     /// Volume groups in which an extension is being carried out, since when.
     pub busy: &'a BTreeMap<Uuid, Moment>,
     pub now: Moment,
+}
+
+impl Situation<'_> {
+    /// How long an extension is taken to last.
+    fn latency(&self) -> Duration {
+        self.history.latency(&self.policy.history)
+    }
 }
 
 /// A store past its trigger that nothing but room can hold back.
@@ -164,7 +172,7 @@ fn judge<'a>(situation: &Situation<'_>, store: Store<'a>) -> Verdict<'a> {
             fill,
             growth,
             rate,
-            situation.history.latency(),
+            situation.latency(),
             &situation.policy.timing,
         )
     });
