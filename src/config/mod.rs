@@ -180,6 +180,7 @@ fn timing(section: &mut Section<'_>) -> Timing {
         look_budget_permille: section.whole("look_budget_permille", 1..=1000, 10),
         report_every: Duration::from_secs(section.whole("lvm_report_secs", 5..=3600, 60)),
         count_every: section.millis("device_check_ms", 100..=10_000, 1000),
+        lock_wait: section.millis("lock_wait_ms", 100..=15_000, 10_000),
         late_after: section.millis("late_after_ms", 100..=60_000, 2000),
     }
 }

@@ -91,6 +91,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     let tools = Tools {
         lvm: lvm.clone(),
         locks: GroupLocks::default(),
+        lock_wait: options.policy.timing.lock_wait,
         intents: Intents::in_directory(&options.runtime),
     };
     let front = Front::start(FrontSettings {

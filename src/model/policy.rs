@@ -63,6 +63,8 @@ pub struct Timing {
     pub report_every: Duration,
     /// Devices that come and go are noticed after this at the latest.
     pub count_every: Duration,
+    /// How long an extension waits for LVM's lock of its group before it has failed.
+    pub lock_wait: Duration,
     /// A look that has not come back after this is told as late.
     pub late_after: Duration,
 }

@@ -82,6 +82,7 @@ fn every_fault_is_told_at_once_with_key_value_and_range() {
         look_max_ms = 100
         metadata_slower = 0
         late_after_ms = 99
+        lock_wait_ms = 15001
         [history]
         fast_average_ms = 2000
         slow_average_ms = 1000
@@ -106,6 +107,7 @@ fn every_fault_is_told_at_once_with_key_value_and_range() {
             "thin_pool.metadata.threshold_percent is 101, expected a whole number from 1 to 99",
             "threshold is an unknown key (80), expected one of dry_run, front, history, log, snapshot, thin_pool, timing, volume_group, web",
             "timing.late_after_ms is 99, expected a whole number from 100 to 60000",
+            "timing.lock_wait_ms is 15001, expected a whole number from 100 to 15000",
             "timing.look_min_ms is 5000, expected at most look_max_ms (100)",
             "timing.metadata_slower is 0, expected a whole number from 1 to 10000",
             "volume_group.reserve_percent is 101, expected a whole number from 0 to 100",
