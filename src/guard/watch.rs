@@ -138,6 +138,7 @@ impl Watchlist {
     pub(super) fn hurry_all(&mut self, now: Moment) {
         for device in self.devices.values_mut() {
             device.due = device.due.min(now);
+            device.ripe = device.ripe.min(now);
         }
     }
 
