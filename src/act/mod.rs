@@ -21,9 +21,6 @@ use intent::Intents;
 use lock::GroupLocks;
 use mend::Mended;
 
-/// A lock held for longer is told as a failure, and tried again after the backoff.
-const LOCK_DEADLINE: Duration = Duration::from_secs(10);
-
 /// How `act` sees the kernel. The guard implements it with the eyes of `observe`.
 pub trait Eyes {
     /// The present state of a store.
@@ -53,6 +50,8 @@ pub struct Sight {
 pub struct Tools {
     pub lvm: PathBuf,
     pub locks: GroupLocks,
+    /// A lock held for longer is told as a failure, and tried again after the backoff.
+    pub lock_wait: Duration,
     pub intents: Intents,
 }
 
@@ -77,7 +76,7 @@ pub fn extend(tools: &Tools, eyes: &impl Eyes, extension: &Extension) -> Outcome
 fn steps(tools: &Tools, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
     let started = Instant::now();
     let extension = &outcome.extension;
-    let locked = tools.locks.take(&extension.name.vg, LOCK_DEADLINE);
+    let locked = tools.locks.take(&extension.name.vg, tools.lock_wait);
     outcome.lock_wait = started.elapsed();
     let lock = match locked {
         Ok(lock) => lock,

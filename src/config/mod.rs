@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::policy::{Growth, Policy, Reserve, Timing};
+use crate::model::policy::{Growth, HistoryPolicy, Policy, Reserve, Timing};
 use crate::model::units::Bytes;
 
 use section::Section;
@@ -135,6 +135,7 @@ fn check(table: toml::Table, faults: &mut Vec<Fault>) -> Config {
             percent: group.whole("reserve_percent", 0..=100, 0),
         }),
         timing: root.section("timing", timing),
+        history: root.section("history", history),
     };
     let config = Config {
         policy,
@@ -161,15 +162,13 @@ fn growth(section: &mut Section<'_>) -> Growth {
 }
 
 fn timing(section: &mut Section<'_>) -> Timing {
-    let look_min = section.whole("look_min_ms", 1..=10_000, 20);
-    let look_max = section.whole("look_max_ms", 10..=60_000, 5000);
-    if look_min > look_max {
-        section.fault(
-            "look_min_ms",
-            &look_min,
-            format!("at most look_max_ms ({look_max})"),
-        );
-    }
+    let look_min = section.millis("look_min_ms", 1..=10_000, 20);
+    let look_max = section.millis("look_max_ms", 10..=60_000, 5000);
+    at_most(
+        section,
+        ("look_min_ms", look_min),
+        ("look_max_ms", look_max),
+    );
     let plausible_rate = section.size("plausible_rate").unwrap_or(Bytes::mib(200));
     if plausible_rate == Bytes::ZERO {
         section.fault("plausible_rate", &plausible_rate, "at least 1 B".to_owned());
@@ -178,10 +177,44 @@ fn timing(section: &mut Section<'_>) -> Timing {
         horizon: Duration::from_secs(section.whole("horizon_secs", 0..=86_400, 60)),
         safety_factor: section.whole("safety_factor", 1..=100, 2),
         plausible_rate,
-        look_min: Duration::from_millis(look_min),
-        look_max: Duration::from_millis(look_max),
+        metadata_slower: section.whole("metadata_slower", 1..=10_000, 32),
+        look_min,
+        look_max,
         look_budget_permille: section.whole("look_budget_permille", 1..=1000, 10),
         report_every: Duration::from_secs(section.whole("lvm_report_secs", 5..=3600, 60)),
+        count_every: section.millis("device_check_ms", 100..=10_000, 1000),
+        lock_wait: section.millis("lock_wait_ms", 100..=15_000, 10_000),
+        late_after: section.millis("late_after_ms", 100..=60_000, 2000),
+    }
+}
+
+fn history(section: &mut Section<'_>) -> HistoryPolicy {
+    let fast = section.millis("fast_average_ms", 10..=3_600_000, 250);
+    let slow = section.millis("slow_average_ms", 10..=3_600_000, 60_000);
+    at_most(
+        section,
+        ("fast_average_ms", fast),
+        ("slow_average_ms", slow),
+    );
+    let first = section.millis("retry_first_ms", 100..=3_600_000, 1000);
+    let max = section.millis("retry_max_ms", 100..=3_600_000, 60_000);
+    at_most(section, ("retry_first_ms", first), ("retry_max_ms", max));
+    HistoryPolicy {
+        fast_average: fast,
+        slow_average: slow,
+        first_latency: section.millis("first_latency_ms", 10..=60_000, 1000),
+        retry_first: first,
+        retry_max: max,
+        changed_pause: section.millis("changed_pause_ms", 100..=60_000, 1000),
+    }
+}
+
+/// The first of two keys may not be more than the second.
+fn at_most(section: &mut Section<'_>, less: (&str, Duration), more: (&str, Duration)) {
+    let ((key, value), (bound, max)) = (less, more);
+    if value > max {
+        let expected = format!("at most {bound} ({})", max.as_millis());
+        section.fault(key, &value.as_millis(), expected);
     }
 }
 

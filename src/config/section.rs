@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use toml::{Table, Value};
 
@@ -115,6 +116,16 @@ impl<'a> Section<'a> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         self.fault(key, &value, expected);
         default
+    }
+
+    /// A whole number of milliseconds.
+    pub(super) fn millis(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> Duration {
+        Duration::from_millis(self.whole(key, range, default))
     }
 
     pub(super) fn text(&mut self, key: &'static str, default: &str) -> String {

@@ -52,7 +52,7 @@ fn lasting(situation: &Situation<'_>, store: &Store<'_>) -> Bytes {
 fn clearing(situation: &Situation<'_>, store: &Store<'_>, fill: Fill, growth: &Growth) -> Bytes {
     let rate = situation.history.rate(&store.target);
     let timing = &situation.policy.timing;
-    let needed = trigger::needed_for(rate, situation.history.latency(), timing);
+    let needed = trigger::needed_for(rate, situation.latency(), timing);
     // The kernel may count a little less than LVM: whole chunks only, and the metadata reserve.
     let uncounted = store
         .size

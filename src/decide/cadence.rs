@@ -26,7 +26,7 @@ fn distance(situation: &Situation<'_>, store: &Store<'_>, fill: Fill) -> Bytes {
     let timing = &situation.policy.timing;
     let rate = situation.history.rate(&store.target);
     let percent = trigger::threshold_percent(store, growth);
-    let needed = trigger::needed_for(rate, situation.history.latency(), timing);
+    let needed = trigger::needed_for(rate, situation.latency(), timing);
     let at_threshold = Bytes(fill.total.0 / 100 * percent);
     let at_free = fill.total.saturating_sub(growth.headroom.max(needed));
     match at_threshold.min(at_free).saturating_sub(fill.used) {
@@ -70,13 +70,10 @@ pub fn due(situation: &Situation<'_>, store: &Store<'_>) -> Due {
     }
 }
 
-/// A chunk written costs its metadata some tens of bytes, or a few blocks where a snapshot shared it.
-const METADATA_SLOWER: u64 = 32;
-
 fn plausible(store: &Store<'_>, timing: &Timing) -> Bytes {
     match store.target.resource {
         Resource::Data | Resource::Cow => timing.plausible_rate,
-        Resource::Metadata => Bytes(timing.plausible_rate.0 / METADATA_SLOWER),
+        Resource::Metadata => Bytes(timing.plausible_rate.0 / timing.metadata_slower.max(1)),
     }
 }
 

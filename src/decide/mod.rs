@@ -27,8 +27,9 @@ pub use trigger::threshold_percent;
 use room::Room;
 use store::Store;
 
-/// lvextend is asked to end after a minute; one that still runs then hangs.
-const STUCK_AFTER: Duration = Duration::from_secs(75);
+/// Once it has LVM's lock, lvextend is asked to end after a minute; one that still runs then hangs. Not a
+/// host's to choose: it follows from that minute.
+const STUCK_AFTER: Duration = Duration::from_secs(65);
 
 /// All that a decision depends on.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,13 @@ pub struct Situation<'a> {
     /// Volume groups in which an extension is being carried out, since when.
     pub busy: &'a BTreeMap<Uuid, Moment>,
     pub now: Moment,
+}
+
+impl Situation<'_> {
+    /// How long an extension is taken to last.
+    fn latency(&self) -> Duration {
+        self.history.latency(&self.policy.history)
+    }
 }
 
 /// A store past its trigger that nothing but room can hold back.
@@ -164,7 +172,7 @@ fn judge<'a>(situation: &Situation<'_>, store: Store<'a>) -> Verdict<'a> {
             fill,
             growth,
             rate,
-            situation.history.latency(),
+            situation.latency(),
             &situation.policy.timing,
         )
     });
@@ -215,7 +223,8 @@ fn obstacle(situation: &Situation<'_>, store: &Store<'_>) -> Option<Reason> {
         return Some(Reason::Disabled);
     }
     if let Some(since) = situation.busy.get(&store.group.uuid) {
-        let is_stuck = situation.now.since(*since) > STUCK_AFTER;
+        let patience = STUCK_AFTER + situation.policy.timing.lock_wait;
+        let is_stuck = situation.now.since(*since) > patience;
         return Some(if is_stuck {
             Reason::Stuck
         } else {

@@ -16,12 +16,11 @@ use crate::report::log::chain;
 use super::engine::Input;
 use super::workers::{self, Inputs, WORKER_STACK};
 
-/// Without an event it is asked this often whether devices have come or gone: creating one raises none.
-const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// The list is read once in as many times what reading it takes, a fifth of a percent of a core: with a
-/// thousand devices that is milliseconds, and it only confirms what the count tells...
+/// thousand devices that is milliseconds, and it only confirms what the count tells. Nobody need change
+/// it: it follows the host.
 const LIST_RARER: u32 = 500;
-/// ...but for a device that was removed and another one made between two counts.
+/// But for a device that was removed and another one made between two counts.
 const LIST_MAX: Duration = Duration::from_secs(10);
 /// The same where devices cannot be counted.
 const LIST_MAX_UNCOUNTED: Duration = Duration::from_secs(3);
@@ -31,15 +30,16 @@ const LIST_RETRY: Duration = Duration::from_millis(500);
 /// Set to have every device described again: a table swapped in place raises no event.
 pub(super) type Rescan = Arc<AtomicBool>;
 
-/// Follows the kernel's events for ever.
-pub(super) fn follow(inputs: Inputs, rescan: Rescan) -> io::Result<()> {
+/// Follows the kernel's events for ever. Without an event it is asked this often whether devices have
+/// come or gone: creating one raises none.
+pub(super) fn follow(inputs: Inputs, rescan: Rescan, count_every: Duration) -> io::Result<()> {
     workers::spawn("events", WORKER_STACK, move || {
         let mut known = Known::default();
         loop {
             if rescan.swap(false, Ordering::AcqRel) {
                 known.described.clear();
             }
-            let input = match known.round() {
+            let input = match known.round(count_every) {
                 Ok(Some(input)) => input,
                 Ok(None) => continue,
                 Err(error) => {
@@ -70,12 +70,12 @@ struct Known {
 
 impl Known {
     /// Waits for an event or the time to list again, and tells what is new.
-    fn round(&mut self) -> Result<Option<Input>, DeviceMapperError> {
+    fn round(&mut self, count_every: Duration) -> Result<Option<Input>, DeviceMapperError> {
         let (kernel, is_first) = match self.kernel.take() {
             Some(kernel) => (kernel, false),
             None => (DeviceMapper::open()?, true),
         };
-        let woken = !is_first && kernel.wait(COUNT_EVERY)?;
+        let woken = !is_first && kernel.wait(count_every)?;
         if is_first || woken {
             // Armed before the list is read: an event in between makes the next wait return at once.
             kernel.arm()?;

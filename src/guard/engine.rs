@@ -27,7 +27,8 @@ const FIRST_REPORT: Duration = Duration::from_secs(5);
 const REPORT_LATE: Duration = Duration::from_secs(70);
 /// A backup that finds its host under pressure, or fails, is tried again after this.
 pub(super) const BACKUP_RETRY: Duration = Duration::from_secs(60);
-/// The front needs no more pictures than people and scrapes can look at.
+/// The front needs no more pictures than people and scrapes can look at, and none is asked to show more:
+/// these three are no keys.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// While nothing changes but the time a picture says little more than that the guard lives.
 const PUBLISH_IDLE: Duration = Duration::from_secs(5);

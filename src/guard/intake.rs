@@ -109,7 +109,9 @@ impl Engine {
                 if let (Some(fill), Some(at)) = (store.fill, store.seen_at)
                     && at == now
                 {
-                    self.history.note_usage(&store.target, fill.used, at);
+                    let policy = &self.policy.history;
+                    self.history
+                        .note_usage(&store.target, fill.used, at, policy);
                 }
             }
         }
@@ -219,7 +221,8 @@ impl Engine {
     pub(super) fn carried(&mut self, outcome: &Outcome, now: Now, orders: &mut Vec<Order>) {
         let extension = &outcome.extension;
         self.busy.remove(&extension.target.volume.vg);
-        self.history.note_outcome(outcome, now);
+        self.history
+            .note_outcome(outcome, now, &self.policy.history);
         self.tally.lock_wait.note(outcome.lock_wait);
         self.tally.extend_duration.note(outcome.took);
         if outcome.mended {

@@ -99,6 +99,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     let tools = Tools {
         lvm: lvm.clone(),
         locks: GroupLocks::default(),
+        lock_wait: options.policy.timing.lock_wait,
         intents: Intents::in_directory(&options.runtime),
     };
     let front = Front::start(FrontSettings {
@@ -125,7 +126,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     let rescan = Rescan::default();
     let mut shell = Shell {
         rescan: Arc::clone(&rescan),
-        engine: Engine::new(options.policy, options.build, clock::now()),
+        engine: Engine::new(options.policy.clone(), options.build, clock::now()),
         lanes: Lanes::new(inputs.clone()),
         reporter: workers::run_reports(lvm.clone(), inputs.clone()).map_err(thread_error)?,
         backups: workers::run_backups(lvm, inputs.clone()).map_err(thread_error)?,
@@ -142,7 +143,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     } else {
         shell.mend_left_over();
     }
-    devices::follow(inputs, rescan).map_err(thread_error)?;
+    devices::follow(inputs, rescan, options.policy.timing.count_every).map_err(thread_error)?;
     shell.run(&queue, &stop, log);
     drop(lock);
     Ok(())

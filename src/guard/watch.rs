@@ -17,12 +17,10 @@ use crate::observe::device_mapper::{Found, Look, Watched};
 
 use super::sight::{self, Last};
 
-/// A look that has not come back after this is told as late: a status takes microseconds.
-const LATE_AFTER: Duration = Duration::from_secs(2);
-/// Devices due within this of each other are looked at together.
+/// Devices due within this of each other are looked at together. Next to `look_min_ms` it is nothing.
 const TOGETHER: Duration = Duration::from_millis(2);
 /// A device is looked at together with one that is due when only this part of its own wait is left:
-/// to wake two threads costs more than to look.
+/// to wake two threads costs more than to look. A larger part looks more often than asked for.
 const RIPE_PART: u32 = 8;
 
 /// The devices that one thread looks at.
@@ -130,7 +128,7 @@ impl Watchlist {
             && self
                 .outstanding
                 .values()
-                .all(|since| now.since(*since) < LATE_AFTER)
+                .all(|since| now.since(*since) < self.timing.late_after)
     }
 
     pub(super) fn has_lane(&self, lane: &Lane) -> bool {
@@ -140,6 +138,7 @@ impl Watchlist {
     pub(super) fn hurry_all(&mut self, now: Moment) {
         for device in self.devices.values_mut() {
             device.due = device.due.min(now);
+            device.ripe = device.ripe.min(now);
         }
     }
 
@@ -205,7 +204,7 @@ impl Watchlist {
     pub(super) fn note_late(&self, inventory: &mut Inventory, now: Moment) -> bool {
         let mut is_news = false;
         for (lane, since) in &self.outstanding {
-            if now.since(*since) < LATE_AFTER {
+            if now.since(*since) < self.timing.late_after {
                 continue;
             }
             for pool in &mut inventory.pools {
@@ -279,7 +278,7 @@ impl Watchlist {
         let lates = self
             .outstanding
             .values()
-            .map(|since| since.after(LATE_AFTER));
+            .map(|since| since.after(self.timing.late_after));
         looks.chain(lates.filter(|late| *late > now)).min()
     }
 }

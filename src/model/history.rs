@@ -10,26 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use super::names::Target;
 use super::plan::{End, Failure, Outcome};
+use super::policy::HistoryPolicy;
 use super::time::{Moment, Now, UnixSeconds};
 use super::units::Bytes;
 
-/// A quarter of a second follows a writer that has just started within a few looks.
-const FAST_SECS: f64 = 0.25;
-/// A minute remembers a writer that pauses between bursts.
-const SLOW_SECS: f64 = 60.0;
-/// Looks closer together than this are one: the kernel's counters move in chunks.
+/// Looks closer together than this are one: the kernel's counters move in chunks. No wait between looks
+/// that can be configured is much shorter.
 const SAMPLE_MIN: Duration = Duration::from_millis(5);
-/// The latency of as many extensions is remembered: enough for a p95, soon forgotten.
+/// The latency of as many extensions is remembered: enough for a p95, soon forgotten. What matters of it
+/// to a host is `safety_factor`, which multiplies it.
 const LATENCIES_MAX: usize = 32;
-/// Until one has been measured, an extension is taken to need this long.
-const LATENCY_FIRST: Duration = Duration::from_secs(1);
-/// A failed extension is repeated after this, then after twice as long, and so on.
-const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-/// A volume that changed under us is left alone until LVM has been asked again.
-const CHANGED_PAUSE: Duration = Duration::from_secs(1);
-/// dmeventd waits for up to 42 minutes; a pool is full long before.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
-
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     tracks: BTreeMap<Target, Track>,
@@ -69,9 +59,9 @@ pub struct Record {
 
 impl History {
     /// Takes in how much of a store is used now.
-    pub fn note_usage(&mut self, target: &Target, used: Bytes, at: Moment) {
+    pub fn note_usage(&mut self, target: &Target, used: Bytes, at: Moment, policy: &HistoryPolicy) {
         if let Some(track) = self.tracks.get_mut(target) {
-            track.note_usage(used, at);
+            track.note_usage(used, at, policy);
         } else {
             let track = Track {
                 last: Some((at, used)),
@@ -81,16 +71,16 @@ impl History {
         }
     }
 
-    pub fn note_outcome(&mut self, outcome: &Outcome, now: Now) {
+    pub fn note_outcome(&mut self, outcome: &Outcome, now: Now, policy: &HistoryPolicy) {
         let track = self
             .tracks
             .entry(outcome.extension.target.clone())
             .or_default();
         match &outcome.end {
             // Nothing was run: somebody else was faster. What is known must be read again first.
-            End::Changed { .. } => track.note_changed(now.moment),
+            End::Changed { .. } => track.note_changed(now.moment, policy),
             End::Extended { .. } => track.note_success(outcome.extension.added(), now.wall),
-            End::Failed { failure, .. } => track.note_failure(*failure, now.moment),
+            End::Failed { failure, .. } => track.note_failure(*failure, now.moment, policy),
         }
         if matches!(outcome.end, End::Extended { .. }) {
             self.note_latency(outcome.took);
@@ -129,8 +119,8 @@ impl History {
 
     /// How long an extension takes here: the 95th percentile of the last ones.
     #[must_use]
-    pub fn latency(&self) -> Duration {
-        self.latency.unwrap_or(LATENCY_FIRST)
+    pub fn latency(&self, policy: &HistoryPolicy) -> Duration {
+        self.latency.unwrap_or(policy.first_latency)
     }
 
     #[must_use]
@@ -157,7 +147,7 @@ impl History {
 }
 
 impl Track {
-    fn note_usage(&mut self, used: Bytes, at: Moment) {
+    fn note_usage(&mut self, used: Bytes, at: Moment, policy: &HistoryPolicy) {
         let Some((before, last_used)) = self.last else {
             self.last = Some((at, used));
             return;
@@ -166,10 +156,9 @@ impl Track {
         if span < SAMPLE_MIN {
             return;
         }
-        let secs = span.as_secs_f64();
-        let rate = (used.as_f64() - last_used.as_f64()) / secs;
-        self.fast = blend(self.fast, rate, secs / FAST_SECS);
-        self.slow = blend(self.slow, rate, secs / SLOW_SECS);
+        let rate = (used.as_f64() - last_used.as_f64()) / span.as_secs_f64();
+        self.fast = blend(self.fast, rate, span.div_duration_f64(policy.fast_average));
+        self.slow = blend(self.slow, rate, span.div_duration_f64(policy.slow_average));
         self.last = Some((at, used));
     }
 
@@ -182,15 +171,15 @@ impl Track {
         self.record.last_success = Some(wall);
     }
 
-    fn note_changed(&mut self, at: Moment) {
+    fn note_changed(&mut self, at: Moment, policy: &HistoryPolicy) {
         let failures = self.record.failures_in_a_row;
         self.cooling = Some(Cooling {
-            until: at.after(CHANGED_PAUSE),
+            until: at.after(policy.changed_pause),
             failures,
         });
     }
 
-    fn note_failure(&mut self, failure: Failure, at: Moment) {
+    fn note_failure(&mut self, failure: Failure, at: Moment, policy: &HistoryPolicy) {
         self.refusals = if failure == Failure::Refused {
             self.refusals + 1
         } else {
@@ -201,9 +190,10 @@ impl Track {
         self.record.failures_in_a_row += 1;
         let failures = self.record.failures_in_a_row;
         let doublings = u32::try_from(failures - 1).unwrap_or(u32::MAX).min(16);
-        let wait = BACKOFF_FIRST
+        let wait = policy
+            .retry_first
             .saturating_mul(1 << doublings)
-            .min(BACKOFF_MAX);
+            .min(policy.retry_max);
         self.cooling = Some(Cooling {
             until: at.after(wait),
             failures,
@@ -233,6 +223,15 @@ mod tests {
         }
     }
 
+    const POLICY: HistoryPolicy = HistoryPolicy {
+        fast_average: Duration::from_millis(250),
+        slow_average: Duration::from_secs(60),
+        first_latency: Duration::from_secs(1),
+        retry_first: Duration::from_secs(1),
+        retry_max: Duration::from_secs(60),
+        changed_pause: Duration::from_secs(1),
+    };
+
     fn at_millis(millis: u64) -> Moment {
         Moment(Duration::from_millis(millis))
     }
@@ -242,7 +241,7 @@ mod tests {
         let mut history = History::default();
         for step in 0..=40 {
             let used = Bytes::mib(5 * step);
-            history.note_usage(&target(), used, at_millis(50 * step));
+            history.note_usage(&target(), used, at_millis(50 * step), &POLICY);
         }
         let rate = history.rate(&target());
         assert!((Bytes::mib(95)..=Bytes::mib(101)).contains(&rate), "{rate}");
@@ -252,7 +251,8 @@ mod tests {
     fn a_draining_store_has_no_fill_rate() {
         let mut history = History::default();
         for step in 0..10 {
-            history.note_usage(&target(), Bytes::mib(1000 - step), at_millis(100 * step));
+            let used = Bytes::mib(1000 - step);
+            history.note_usage(&target(), used, at_millis(100 * step), &POLICY);
         }
         assert_eq!(history.rate(&target()), Bytes::ZERO);
         assert!(history.trend(&target()) < 0.0);
@@ -263,7 +263,7 @@ mod tests {
         let mut track = Track::default();
         let waits: Vec<u64> = (0..9)
             .map(|_| {
-                track.note_failure(Failure::Refused, Moment::default());
+                track.note_failure(Failure::Refused, Moment::default(), &POLICY);
                 track.cooling.expect("just failed").until.0.as_secs()
             })
             .collect();
@@ -273,10 +273,10 @@ mod tests {
     #[test]
     fn latency_is_a_guess_until_measured_and_a_p95_then() {
         let mut history = History::default();
-        assert_eq!(history.latency(), LATENCY_FIRST);
+        assert_eq!(history.latency(&POLICY), POLICY.first_latency);
         for millis in 1..=20 {
             history.note_latency(Duration::from_millis(millis));
         }
-        assert_eq!(history.latency(), Duration::from_millis(19));
+        assert_eq!(history.latency(&POLICY), Duration::from_millis(19));
     }
 }

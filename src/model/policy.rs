@@ -17,6 +17,7 @@ pub struct Policy {
     pub snapshot: Growth,
     pub reserve: Reserve,
     pub timing: Timing,
+    pub history: HistoryPolicy,
 }
 
 /// How one kind of store grows.
@@ -52,12 +53,37 @@ pub struct Timing {
     pub safety_factor: u64,
     /// A writer that shows up between two looks is assumed to be no faster than this, per second.
     pub plausible_rate: Bytes,
+    /// Pool metadata fills as many times more slowly. At least 1.
+    pub metadata_slower: u64,
     pub look_min: Duration,
     pub look_max: Duration,
     /// The share of one core that looking may take, in thousandths, while nothing fills.
     pub look_budget_permille: u64,
     /// LVM's metadata is read again after this long even when nothing seems to have changed.
     pub report_every: Duration,
+    /// Devices that come and go are noticed after this at the latest.
+    pub count_every: Duration,
+    /// How long an extension waits for LVM's lock of its group before it has failed.
+    pub lock_wait: Duration,
+    /// A look that has not come back after this is told as late.
+    pub late_after: Duration,
+}
+
+/// What is made of what happened before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryPolicy {
+    /// Time constant of the average that follows a writer that has just started.
+    pub fast_average: Duration,
+    /// Time constant of the average that remembers one that pauses. Not below `fast_average`.
+    pub slow_average: Duration,
+    /// How long an extension is taken to last before one has been measured.
+    pub first_latency: Duration,
+    /// A failed extension is repeated after this, then after twice as long, and so on.
+    pub retry_first: Duration,
+    /// At the latest after this. Not below `retry_first`.
+    pub retry_max: Duration,
+    /// A volume that changed under us is left alone until LVM has been asked again.
+    pub changed_pause: Duration,
 }
 
 impl Policy {

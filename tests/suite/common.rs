@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cowherd::config::Config;
 use cowherd::model::history::Record;
 use cowherd::model::inventory::{
     CowSnapshot, CowStatus, CowUsage, GroupObstacle, Inventory, Kernel, PoolMode, PoolStatus,
@@ -268,7 +269,9 @@ fn policy() -> Policy {
             look_max: Duration::from_secs(5),
             look_budget_permille: 10,
             report_every: Duration::from_secs(60),
+            ..Config::default().policy.timing
         },
+        history: Config::default().policy.history,
     }
 }
 

@@ -31,6 +31,7 @@ fn the_shipped_file_names_every_key() {
         "[snapshot]",
         "[volume_group]",
         "[timing]",
+        "[history]",
         "[web]",
         "[front]",
         "[log]",
@@ -79,6 +80,15 @@ fn every_fault_is_told_at_once_with_key_value_and_range() {
         [timing]
         look_min_ms = 5000
         look_max_ms = 100
+        metadata_slower = 0
+        late_after_ms = 99
+        lock_wait_ms = 15001
+        [history]
+        fast_average_ms = 2000
+        slow_average_ms = 1000
+        retry_first_ms = 9000
+        retry_max_ms = 8000
+        first_latency_ms = 60001
         [log]
         level = "loud"
     "#;
@@ -86,14 +96,20 @@ fn every_fault_is_told_at_once_with_key_value_and_range() {
         faults(text),
         [
             r#"dry_run is "yes", expected true or false"#,
+            "history.fast_average_ms is 2000, expected at most slow_average_ms (1000)",
+            "history.first_latency_ms is 60001, expected a whole number from 10 to 60000",
+            "history.retry_first_ms is 9000, expected at most retry_max_ms (8000)",
             "log.level is loud, expected one of error, warn, info, debug",
             "snapshot.extend_percent is 1.5, expected a whole number from 1 to 1000",
             r#"snapshot.headroom is -5, expected a size such as "64 MiB" or a number of bytes, up to 8 EiB"#,
             r#"thin_pool.data.max_size is "-1 GiB", expected a size such as "64 MiB" or a number of bytes, up to 8 EiB"#,
             "thin_pool.data.threshold_percent is 0, expected a whole number from 1 to 99",
             "thin_pool.metadata.threshold_percent is 101, expected a whole number from 1 to 99",
-            "threshold is an unknown key (80), expected one of dry_run, front, guard, log, snapshot, thin_pool, timing, volume_group, web",
+            "threshold is an unknown key (80), expected one of dry_run, front, guard, history, log, snapshot, thin_pool, timing, volume_group, web",
+            "timing.late_after_ms is 99, expected a whole number from 100 to 60000",
+            "timing.lock_wait_ms is 15001, expected a whole number from 100 to 15000",
             "timing.look_min_ms is 5000, expected at most look_max_ms (100)",
+            "timing.metadata_slower is 0, expected a whole number from 1 to 10000",
             "volume_group.reserve_percent is 101, expected a whole number from 0 to 100",
             r#"web.listen_addresses is ["localhost"], expected a list of addresses such as ["127.0.0.1:10845"]"#,
             r#"web.telemetry_path is metrics, expected a path such as "/metrics""#,

@@ -138,6 +138,11 @@ impl Sim {
         }
     }
 
+    fn found(&self) -> Vec<Found> {
+        let inventory = self.engine.view(self.now).inventory;
+        inventory.snapshots.iter().map(device).collect()
+    }
+
     fn look(&self, found: Found) -> (Found, Result<Look, String>) {
         let number = number_of(&found.volume);
         let (used, total) = (self.used[number], self.total[number]);
@@ -220,6 +225,22 @@ fn a_look_at_one_of_a_thousand_costs_little_more_than_at_one_of_a_hundred() {
 }
 
 #[test]
+fn an_event_has_everything_looked_at_at_once() {
+    let mut sim = Sim::new(10, 1024, |number| number * 100_000).settled();
+    sim.run(Duration::from_millis(700));
+    let (before, at) = (sim.looks, sim.now.moment);
+    let event = Input::Listed {
+        found: sim.found(),
+        changed: false,
+        events: vec!["snapshot".to_owned()],
+        wake: Wake::DmEvent,
+    };
+    sim.feed(event);
+    assert_eq!(sim.looks - before, 10);
+    assert!(sim.now.moment.since(at) < Duration::from_millis(1));
+}
+
+#[test]
 fn while_nothing_changes_little_is_published() {
     let mut sim = Sim::new(10, 64, |_| 0).settled();
     let before = sim.views;
@@ -261,8 +282,7 @@ proptest! {
     ) {
         let mut lazy = Sim::new(4, 64, |number| number * 30_000);
         let mut eager = Sim::new(4, 64, |number| number * 30_000);
-        let found = eager.engine.view(eager.now).inventory.snapshots;
-        eager.doubts = Some(found.iter().map(device).collect());
+        eager.doubts = Some(eager.found());
         for (number, more, refuses, millis) in steps {
             for sim in [&mut lazy, &mut eager] {
                 sim.used[number] += more;

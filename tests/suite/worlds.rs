@@ -73,8 +73,9 @@ impl World {
     pub(crate) fn fill_at(&mut self, target: &Target, rate: Bytes) {
         for step in 0..200 {
             let at = Moment(Duration::from_millis(900_000 + 500 * step));
+            let used = Bytes(rate.0 / 2 * step);
             self.history
-                .note_usage(target, Bytes(rate.0 / 2 * step), at);
+                .note_usage(target, used, at, &self.policy.history);
         }
     }
 }
