@@ -17,13 +17,32 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
+use crate::guest::cowherd;
+use crate::guest::sh::try_sh;
 use crate::samples::Part;
 
 /// dmeventd's timer, hard-coded in its `libdevmapper-event`.
 const TIMER: Duration = Duration::from_secs(10);
 
-/// `bench RUNS PART...`
+/// Lines of the kernel's log when a part fails.
+const KERNEL_LINES: usize = 30;
+
+/// `bench RUNS PART...`; a failure tells what cowherd, the kernel and the devices say.
 pub(super) fn bench(words: &[&str]) -> Result<u8> {
+    let measured = measure(words);
+    if measured.is_err() {
+        for log in cowherd::log_tails() {
+            println!("{log}");
+        }
+        try_sh(&format!(
+            "dmesg | tail -n {KERNEL_LINES}; dmsetup status; lvs -a"
+        ))
+        .ok();
+    }
+    measured
+}
+
+fn measure(words: &[&str]) -> Result<u8> {
     let [runs, parts @ ..] = words else {
         bail!("bench RUNS PART..., not {words:?}");
     };
