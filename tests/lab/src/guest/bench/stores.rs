@@ -103,10 +103,7 @@ impl Made {
         } else {
             (self.device, ["vg0-pool", "vg0-thin"])
         };
-        Ok(Devices {
-            sized: folder(sized)?,
-            others: others.into_iter().map(folder).collect::<Result<_>>()?,
-        })
+        Devices::find(sized, &others)
     }
 }
 
@@ -133,6 +130,15 @@ pub struct Devices {
 }
 
 impl Devices {
+    /// By their names: the one that grows, and those that are suspended with it.
+    pub fn find(sized: &str, others: &[&str]) -> Result<Self> {
+        let others = others.iter().map(|name| folder(name));
+        Ok(Self {
+            sized: folder(sized)?,
+            others: others.collect::<Result<_>>()?,
+        })
+    }
+
     pub fn sectors(&self) -> Result<u64> {
         let text = fs::read_to_string(self.sized.join("size")).context("reading a size")?;
         text.trim().parse().context("a size in sectors")
