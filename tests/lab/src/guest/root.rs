@@ -73,12 +73,6 @@ impl Root {
         self.start(&format!("exec cat {LOGS}/old{{1..9}} >/dev/null"))
     }
 
-    /// Whether the kernel's thread that writes the file system's journal waits for the disk all this time.
-    pub fn journal_hangs_for(&self, long: Duration) -> Result<bool> {
-        let thread = sh("pgrep jbd2")?;
-        Ok(processes::hang_for(thread.parse()?, long))
-    }
-
     /// Touches logs and makes directories until `stop` exists: the file system's journal is never empty.
     pub fn keep_changing(&self, stop: &Path) -> Result<Task> {
         let stop = stop.display();
@@ -103,6 +97,15 @@ impl Root {
 }
 
 impl Task {
+    /// Whether the kernel keeps what it has started waiting for a disk all this time.
+    #[must_use]
+    pub fn hangs_for(&self, long: Duration) -> bool {
+        let children = processes::programs().into_iter().map(|(pid, _)| pid);
+        children
+            .filter(|pid| processes::parent(*pid) == Some(self.0.id()))
+            .any(|pid| processes::hang_for(pid, long))
+    }
+
     /// Waits for its end, which must be a good one.
     pub fn wait(mut self, deadline: Duration) -> Result<()> {
         let ended = wait_for("it has ended", deadline, || self.0.try_wait().transpose())??;

@@ -22,7 +22,7 @@ use crate::wait::wait_until;
 pub(super) const SCENARIOS: &[Scenario] = &[
     sick(
         "a_full_pool_is_extended_from_a_root_that_lies_on_it",
-        "root on the queueing pool, caches dropped: extended within 2 s, nothing fails",
+        "root on the queueing pool, caches dropped: extended within 10 s, nothing fails",
         |lab| drown(lab, Trouble::None),
     ),
     sick(
@@ -54,8 +54,9 @@ enum Trouble {
     LittleMemory,
 }
 
-/// What the issue is about: from the moment the guard could act.
-const RESCUED: Duration = Duration::from_secs(2);
+/// A wedged guard never comes back, and the kernel fails the queued writes after 60 s. The first lvextend of
+/// a freshly booted, emulated guest takes 3 s here; natively it is a small part of one.
+const RESCUED: Duration = Duration::from_secs(10);
 /// A wait for a disk that works is over by then.
 const STUCK: Duration = Duration::from_secs(1);
 const HELD: Duration = Duration::from_secs(20);
@@ -138,9 +139,7 @@ impl Sick {
             is_full().unwrap_or(false)
         })?;
         let busy = root.keep_changing(Path::new(&stop))?;
-        wait_until("the journal is stuck", DEADLINE, || {
-            root.journal_hangs_for(STUCK).unwrap_or(false)
-        })?;
+        wait_until("the journal is stuck", DEADLINE, || busy.hangs_for(STUCK))?;
         drop_caches()?;
         // It may hang by what it looks up, and must end well in any case.
         let reader = root.read_cold()?;
