@@ -1,4 +1,10 @@
 //! The command that extends: its arguments, and how it is run.
+//!
+//! Measured in the lab, medians of 12 by turns on a busy machine: a bare `lvextend` 2.17 s, with the options
+//! below 1.35 s, without lvm's reserved memory 1.52 s (noise), a pre-started lvm shell that reads the same line
+//! 0.97 s. From the lifeboat the command takes about half of what it takes from the host's root. The shell is
+//! not used: it would hold 9 MiB for as long as something might fill, parses a line instead of an argument
+//! vector, and does what it wants on what is left of its input.
 
 use std::path::Path;
 use std::time::Duration;
