@@ -109,6 +109,14 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         log_level: options.log_level,
         lock_file: lock_path,
     })?;
+    if let Berth::Aboard(_) = &options.berth
+        && let Err(error) = lifeboat::let_go()
+    {
+        warn!(
+            error = chain(&error),
+            "file systems that were mounted before stay in use by this guard"
+        );
+    }
     if let Berth::Ashore(why) = &options.berth {
         warn!(
             why,

@@ -140,6 +140,10 @@ impl Manifest {
         &self.lvm
     }
 
+    pub(super) fn backup_dir(&self) -> &Path {
+        &self.backup_dir
+    }
+
     /// Copies everything from the tree `from` into the tree `boat`; each file is there whole or not at all.
     ///
     /// # Errors

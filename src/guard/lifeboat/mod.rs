@@ -3,8 +3,8 @@
 //! The host's root may lie on the very pool that is full. Then any path that is looked up there may hang
 //! in the kernel: a program, a library, `/etc/lvm/lvm.conf`, even a file that does not exist. So before
 //! anything is guarded, `cowherd run` copies what extending needs to a tmpfs of a private mount namespace,
-//! makes that its root and starts itself again from there. The host's tree stays reachable below `/host`,
-//! for what may wait: LVM's metadata backups, and renewing what was copied after an upgrade.
+//! makes that its root and starts itself again from there. Parts of the host's tree stay reachable below
+//! `/host`, for what may wait: LVM's metadata backups, and renewing what was copied after an upgrade.
 //!
 //! Nothing below `/host` may be touched by a thread that the loop or an extension waits for.
 
@@ -23,7 +23,8 @@ use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
+    mount_change, unmount,
 };
 use rustix::process::{chroot, pivot_root};
 use rustix::thread::UnshareFlags;
@@ -36,8 +37,12 @@ use super::run::Options;
 pub use manifest::{Manifest, ManifestError};
 pub(super) use renew::renew_for_ever;
 
-/// Where the host's tree is, seen from the lifeboat.
+/// Where the parts of the host's tree are that are still wanted, seen from the lifeboat.
 const HOST: &str = "/host";
+/// Those parts: where programs, libraries, settings and backups are, and what starting a program there takes.
+const WANTED: [&str; 6] = ["/", "/usr", "/etc", "/var", "/dev", "/proc"];
+/// Where the whole of the host's tree is until the guard has started.
+const OLD: &str = "/old";
 /// Where the lifeboat has the program that runs.
 const PROGRAM: &str = "/usr/sbin/cowherd";
 /// LVM's locks: another directory of that name would exclude nobody.
@@ -98,7 +103,7 @@ fn try_to_board(options: &Options) -> Result<Infallible, LifeboatError> {
     leave_namespace().map_err(|source| LifeboatError::Unshare { source })?;
     let boat = options.runtime.join("boat");
     build(&boat, &options.runtime, &manifest)?;
-    pivot_root(&boat, boat.join(&HOST[1..]))
+    pivot_root(&boat, boat.join(&OLD[1..]))
         .map_err(io::Error::from)
         .and_then(|()| std::env::set_current_dir("/"))
         .map_err(|source| LifeboatError::Pivot { path: boat, source })?;
@@ -107,17 +112,24 @@ fn try_to_board(options: &Options) -> Result<Infallible, LifeboatError> {
         Err(error) => error,
     };
     // Back to the host's root: a guard without a lifeboat is better than none.
-    chroot(HOST)
+    chroot(OLD)
         .map_err(io::Error::from)
         .and_then(|()| std::env::set_current_dir("/"))
         .map_err(|source| LifeboatError::Pivot {
-            path: HOST.into(),
+            path: OLD.into(),
             source,
         })?;
     Err(error)
 }
 
-/// Mounts of the host come and go here as well; ours are never seen there.
+/// Lets go of the host's tree: a file system that is mounted there could not be unmounted and its volume
+/// removed for as long as this namespace had it, too.
+pub(super) fn let_go() -> io::Result<()> {
+    unmount(OLD, UnmountFlags::DETACH)?;
+    fs::remove_dir(OLD)
+}
+
+/// Our mounts are never seen on the host.
 fn leave_namespace() -> io::Result<()> {
     #[expect(
         deprecated,
@@ -131,7 +143,8 @@ fn leave_namespace() -> io::Result<()> {
 fn build(boat: &Path, runtime: &Path, manifest: &Manifest) -> Result<(), LifeboatError> {
     make_directory(boat)?;
     mount_tmpfs(boat).map_err(|source| mount_error(boat, source))?;
-    make_directory(&boat.join(&HOST[1..]))?;
+    make_directory(&boat.join(&OLD[1..]))?;
+    share_host(&boat.join(&HOST[1..]), manifest.backup_dir())?;
     manifest.stow(Path::new("/"), boat)?;
     let program = manifest::inside(boat, Path::new(PROGRAM));
     manifest::copy(Path::new("/proc/self/exe"), &program)?;
@@ -150,6 +163,19 @@ fn build(boat: &Path, runtime: &Path, manifest: &Manifest) -> Result<(), Lifeboa
     let target = manifest::inside(boat, runtime);
     make_directory(&target)?;
     mount_bind(runtime, &target).map_err(|source| mount_error(&target, source))?;
+    Ok(())
+}
+
+/// Without what else is mounted on the host, now or later.
+fn share_host(at: &Path, backup_dir: &Path) -> Result<(), LifeboatError> {
+    make_directory(at)?;
+    let wanted = WANTED.map(Path::new).into_iter().chain([backup_dir]);
+    for wanted in wanted.filter(|path| path.exists()) {
+        let target = manifest::inside(at, wanted);
+        mount_bind(wanted, &target)
+            .and_then(|()| mount_change(&target, MountPropagationFlags::PRIVATE))
+            .map_err(|source| mount_error(&target, source))?;
+    }
     Ok(())
 }
 
@@ -185,7 +211,7 @@ fn make_directory(path: &Path) -> Result<(), LifeboatError> {
 /// In the lifeboat: tries what is there, and becomes the guard.
 fn cast_off(options: &Options, manifest: Manifest) -> Result<Infallible, LifeboatError> {
     let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
-    let hosts = manifest::inside(Path::new(HOST), Path::new(LVM_LOCKS));
+    let hosts = manifest::inside(Path::new(OLD), Path::new(LVM_LOCKS));
     if identity(Path::new(LVM_LOCKS)) != identity(&hosts) {
         return Err(LifeboatError::Locks);
     }
