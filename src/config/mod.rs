@@ -180,6 +180,7 @@ fn timing(section: &mut Section<'_>) -> Timing {
         metadata_slower: section.whole("metadata_slower", 1..=10_000, 32),
         look_min,
         look_max,
+        look_helpless: section.millis("look_helpless_ms", 1..=60_000, 100),
         look_budget_permille: section.whole("look_budget_permille", 1..=1000, 10),
         report_every: Duration::from_secs(section.whole("lvm_report_secs", 5..=3600, 60)),
         count_every: section.millis("device_check_ms", 100..=10_000, 1000),

@@ -56,6 +56,13 @@ pub fn due(situation: &Situation<'_>, store: &Store<'_>) -> Due {
             measured: timing.look_max,
         };
     };
+    if fill.free() == Bytes::ZERO || situation.busy.contains_key(&store.target.volume.vg) {
+        let helpless = timing.look_helpless.clamp(timing.look_min, timing.look_max);
+        return Due {
+            plausible: helpless,
+            measured: helpless,
+        };
+    }
     let rate = situation.history.rate(&store.target);
     let distance = distance(situation, store, fill);
     let half_time = |rate: Bytes| {

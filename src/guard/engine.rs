@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::decide::{self, Situation, store};
+use crate::decide::{self, Situation};
 use crate::model::history::History;
 use crate::model::inventory::Inventory;
 use crate::model::names::{Name, Resource, Uuid, VolumeName};
@@ -12,28 +12,21 @@ use crate::model::plan::{Extension, Hold, Outcome, Plan, Reason};
 use crate::model::policy::Policy;
 use crate::model::tally::{Collector, CollectorRun, Lifeboat, Tally, Wake};
 use crate::model::time::{Moment, Now};
-use crate::model::units::Bytes;
-use crate::model::view::{Build, Event, StoreView, View};
+use crate::model::view::{Build, Event, View};
 use crate::observe::device_mapper::{Found, Look};
 
 use super::note::{Level, Note};
+use super::picture::News;
 use super::watch::{Lane, Watchlist};
 
 /// The page shows the last few things that happened; the log has them all.
 const EVENTS_MAX: usize = 50;
-/// The first picture waits for LVM's metadata, but not for an lvm that hangs.
-const FIRST_REPORT: Duration = Duration::from_secs(5);
 /// Longer than lvm is given before it is killed: it hangs where a kill does not reach it.
 const REPORT_LATE: Duration = Duration::from_secs(70);
+/// An extension that takes longer waits for a lock or for storage, and needs no processor.
+const REPORT_YIELDS: Duration = Duration::from_secs(2);
 /// A backup that finds its host under pressure, or fails, is tried again after this.
 pub(super) const BACKUP_RETRY: Duration = Duration::from_secs(60);
-/// The front needs no more pictures than people and scrapes can look at, and none is asked to show more:
-/// these three are no keys.
-const PUBLISH_EVERY: Duration = Duration::from_secs(1);
-/// While nothing changes but the time a picture says little more than that the guard lives.
-const PUBLISH_IDLE: Duration = Duration::from_secs(5);
-/// After something happened a picture follows at once, but a storm of events is not a storm of pictures.
-const PUBLISH_SOON: Duration = Duration::from_millis(100);
 
 /// Something that happened.
 #[derive(Debug)]
@@ -97,8 +90,8 @@ pub enum Order {
 #[derive(Debug)]
 pub struct Engine {
     pub(super) policy: Policy,
-    build: Build,
-    started: Now,
+    pub(super) build: Build,
+    pub(super) started: Now,
     pub(super) inventory: Inventory,
     pub(super) watch: Watchlist,
     pub(super) history: History,
@@ -107,25 +100,16 @@ pub struct Engine {
     pub(super) busy: BTreeMap<Uuid, Moment>,
     pub(super) plan: Plan,
     told: BTreeMap<(VolumeName, Resource, &'static str), Hold>,
-    events: VecDeque<Event>,
+    pub(super) events: VecDeque<Event>,
     pub(super) report: Report,
     pub(super) backups: BTreeMap<Name, Moment>,
-    published: Option<Moment>,
+    pub(super) published: Option<Moment>,
     /// No extension is begun any more.
     stopping: bool,
     /// Since the last picture.
     pub(super) news: News,
     /// The plan is what would be decided now, but for what time alone changes.
     pub(super) is_settled: bool,
-}
-
-/// What there is to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum News {
-    OnlyTime,
-    Change,
-    /// Something happened that people wait to see.
-    Awaited,
 }
 
 #[derive(Debug, Default)]
@@ -217,7 +201,7 @@ impl Engine {
         let report = if self.report.running.is_some() {
             publish
         } else {
-            self.report.due
+            self.report_due()
         };
         let backup = self.backups.values().copied().min().unwrap_or(publish);
         self.watch
@@ -330,7 +314,7 @@ impl Engine {
 
     fn order_report(&mut self, now: Now, orders: &mut Vec<Order>) {
         match self.report.running {
-            None if self.report.due <= now.moment => {
+            None if self.report_due() <= now.moment => {
                 self.report.running = Some(now.moment);
                 orders.push(Order::ReadReport);
             }
@@ -345,6 +329,17 @@ impl Engine {
                 self.tell_once(now, orders, note);
             }
             None | Some(_) => {}
+        }
+    }
+
+    /// When the next report is read. For a moment it lets an extension go first that has just begun: both want
+    /// a processor, and the report would be old when the extension is done.
+    fn report_due(&self) -> Moment {
+        let due = self.report.due;
+        let begun = self.busy.values().map(|since| since.after(REPORT_YIELDS));
+        match begun.max() {
+            Some(end) if self.report.was_read => due.max(end.min(due.after(REPORT_YIELDS))),
+            Some(_) | None => due,
         }
     }
 
@@ -420,74 +415,4 @@ impl Engine {
         self.note_news(News::Awaited);
         orders.push(Order::Tell(told));
     }
-
-    pub(super) fn note_news(&mut self, news: News) {
-        self.news = self.news.max(news);
-    }
-
-    fn publish(&mut self, now: Now, orders: &mut Vec<Order>) {
-        if now.moment < self.next_publish() {
-            return;
-        }
-        self.published = Some(now.moment);
-        self.news = News::OnlyTime;
-        orders.push(Order::Publish(Box::new(self.view(now))));
-    }
-
-    /// A picture of nothing would look like a host with nothing on it: the first waits for a report.
-    fn next_publish(&self) -> Moment {
-        match self.published {
-            None if self.report.was_read => self.started.moment,
-            None => self.started.moment.after(FIRST_REPORT),
-            Some(at) => at.after(match self.news {
-                News::Awaited => PUBLISH_SOON,
-                News::Change => PUBLISH_EVERY,
-                News::OnlyTime => PUBLISH_IDLE,
-            }),
-        }
-    }
-
-    /// The present state as the front gets it.
-    #[must_use]
-    pub fn view(&self, now: Now) -> View {
-        let situation = self.situation(now.moment);
-        let reserves = self
-            .inventory
-            .groups
-            .iter()
-            .map(|group| (group.name.clone(), self.policy.reserve.of(group.size)));
-        View {
-            at: now,
-            started: self.started.wall,
-            policy: self.policy.clone(),
-            inventory: self.inventory.clone(),
-            stores: store_views(&situation),
-            plan: self.plan.clone(),
-            reserves: reserves.collect(),
-            tally: self.tally.clone(),
-            events: self.events.iter().cloned().collect(),
-            build: self.build.clone(),
-        }
-    }
-}
-
-fn store_views(situation: &Situation<'_>) -> Vec<StoreView> {
-    store::all(situation.inventory)
-        .map(|store| StoreView {
-            name: store.name.clone(),
-            record: situation.history.record(&store.target),
-            growable: decide::forecast::growable(situation, &store),
-            fill_bytes_per_second: situation.history.trend(&store.target),
-            useful_max: useful_max(&store),
-            threshold_percent: decide::threshold_percent(
-                &store,
-                situation.policy.growth(store.target.resource),
-            ),
-            target: store.target,
-        })
-        .collect()
-}
-
-fn useful_max(store: &store::Store<'_>) -> Bytes {
-    store.useful_max.bytes(store.group.extent)
 }

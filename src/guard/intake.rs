@@ -11,8 +11,9 @@ use crate::model::tally::{Collector, CollectorRun, Wake};
 use crate::model::time::{Moment, Now};
 use crate::observe::device_mapper::{Found, Look};
 
-use super::engine::{BACKUP_RETRY, Engine, News, Order};
+use super::engine::{BACKUP_RETRY, Engine, Order};
 use super::note::{Level, Note};
+use super::picture::News;
 use super::watch::Lane;
 
 /// A failed report is tried again after this; a good one that something made stale at once.

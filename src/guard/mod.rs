@@ -12,6 +12,7 @@ mod intake;
 mod lifeboat;
 mod note;
 mod once;
+mod picture;
 mod run;
 mod sight;
 mod watch;

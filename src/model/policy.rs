@@ -57,6 +57,8 @@ pub struct Timing {
     pub metadata_slower: u64,
     pub look_min: Duration,
     pub look_max: Duration,
+    /// The wait for a volume that nothing can be done for at present.
+    pub look_helpless: Duration,
     /// The share of one core that looking may take, in thousandths, while nothing fills.
     pub look_budget_permille: u64,
     /// LVM's metadata is read again after this long even when nothing seems to have changed.

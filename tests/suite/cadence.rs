@@ -11,10 +11,10 @@ use cowherd::model::policy::Timing;
 use cowherd::model::units::{Bytes, Extents, Sectors};
 use cowherd::report::metrics;
 use proptest::prelude::{Strategy, prop, proptest};
-use proptest::{prop_assert, prop_assert_eq};
+use proptest::{prop_assert, prop_assert_eq, prop_assume};
 
 use crate::common::{Herd, NOW};
-use crate::worlds::{EXTENT, World, set_status, snapshot, target};
+use crate::worlds::{EXTENT, World, set_status, snapshot, target, volume_id};
 
 /// Of a second; a little less, so that rounding to sectors and floats does not decide.
 const NEARLY: f64 = 0.999;
@@ -133,11 +133,23 @@ proptest! {
     #[test]
     fn more_usage_never_means_a_later_look(case in cases(), more in 0..=10_000_u64) {
         let fuller = case.clone().with_used(case.used + case.total * more / 10_000);
+        // A full store can only be waited for.
+        prop_assume!(fuller.used < fuller.total);
         // Past its trigger what matters is the end: half the way there may be longer than it was to
         // the trigger.
         if case.is_past_a_trigger() == fuller.is_past_a_trigger() {
             prop_assert!(fuller.wait(1.0) <= case.wait(1.0), "{:?} {:?}", case.due(), fuller.due());
         }
+    }
+
+    #[test]
+    fn what_cannot_be_helped_is_looked_at_calmly(case in cases(), stretch in 1.0..10_000.0_f64) {
+        let calm = case.timing().look_helpless;
+        let full = case.clone().with_used(case.total);
+        prop_assert_eq!(full.wait(stretch), calm);
+        let mut busy = case;
+        busy.world.busy.insert(volume_id('s').vg, NOW.moment);
+        prop_assert_eq!(busy.wait(stretch), calm);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::setpriority_process;
+
 use crate::command::{self, AtDeadline};
 use crate::guard::engine::Input;
 use crate::guard::note::{Level, Note};
@@ -21,12 +23,17 @@ use super::{HOST, Manifest, try_out};
 const COMPARE_EVERY: Duration = Duration::from_secs(10);
 /// A renewal that failed is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// As nice as can be.
+const PATIENT: i32 = 19;
 /// ldd and lvm, started afresh.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Compares for ever, and renews what has changed once it has stopped changing.
 pub(in crate::guard) fn renew_for_ever(mut manifest: Manifest, inputs: Inputs) -> io::Result<()> {
     workers::spawn("lifeboat", WORKER_STACK, move || {
+        // For this thread and what it starts: nobody waits for them, and an extension may want the processor.
+        // Where that is refused they only run sooner.
+        let _ = setpriority_process(None, PATIENT);
         let mut before = manifest.stamps();
         loop {
             thread::sleep(COMPARE_EVERY);

@@ -22,7 +22,7 @@ use crate::wait::wait_until;
 pub(super) const SCENARIOS: &[Scenario] = &[
     sick(
         "a_full_pool_is_extended_from_a_root_that_lies_on_it",
-        "root on the queueing pool, caches dropped: extended within 10 s, nothing fails",
+        "root on the queueing pool, caches dropped: extended within 2 s, nothing fails",
         |lab| drown(lab, Trouble::None),
     ),
     sick(
@@ -54,9 +54,8 @@ enum Trouble {
     LittleMemory,
 }
 
-/// A wedged guard never comes back, and the kernel fails the queued writes after 60 s. The first lvextend of
-/// a freshly booted, emulated guest takes 3 s here; natively it is a small part of one.
-const RESCUED: Duration = Duration::from_secs(10);
+/// A wedged guard never comes back, and the kernel fails the queued writes after 60 s.
+const RESCUED: Duration = Duration::from_secs(2);
 /// A wait for a disk that works is over by then.
 const STUCK: Duration = Duration::from_secs(1);
 const HELD: Duration = Duration::from_secs(20);
