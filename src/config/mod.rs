@@ -181,7 +181,7 @@ fn timing(section: &mut Section<'_>) -> Timing {
         look_min,
         look_max,
         look_helpless: section.millis("look_helpless_ms", 1..=60_000, 100),
-        look_budget_permille: section.whole("look_budget_permille", 1..=1000, 10),
+        look_budget_permille: section.whole("look_budget_permille", 1..=1000, 30),
         report_every: Duration::from_secs(section.whole("lvm_report_secs", 5..=3600, 60)),
         count_every: section.millis("device_check_ms", 100..=10_000, 1000),
         lock_wait: section.millis("lock_wait_ms", 100..=15_000, 10_000),

@@ -268,7 +268,7 @@ fn policy() -> Policy {
             look_min: Duration::from_millis(20),
             look_max: Duration::from_secs(5),
             look_helpless: Duration::from_millis(100),
-            look_budget_permille: 10,
+            look_budget_permille: 30,
             report_every: Duration::from_secs(60),
             ..Config::default().policy.timing
         },

@@ -32,6 +32,8 @@ pub enum Guard {
 pub enum Store {
     /// The exception store of a COW snapshot, of 64 MiB.
     Cow64,
+    /// The same with the largest chunks: one copy of what is overwritten saves more of it.
+    Cow64Coarse,
     /// The same of 256 MiB.
     Cow256,
     /// The data of a thin pool of 512 MiB that queues writes when full.
@@ -169,12 +171,18 @@ impl fmt::Display for Guard {
 }
 
 impl Store {
-    pub const ALL: [Self; 4] = [Self::Cow64, Self::Cow256, Self::PoolQueues, Self::PoolFails];
+    pub const ALL: [Self; 5] = [
+        Self::Cow64,
+        Self::Cow64Coarse,
+        Self::Cow256,
+        Self::PoolQueues,
+        Self::PoolFails,
+    ];
 
     #[must_use]
     pub const fn mib(self) -> u64 {
         match self {
-            Self::Cow64 => 64,
+            Self::Cow64 | Self::Cow64Coarse => 64,
             Self::Cow256 => 256,
             Self::PoolQueues | Self::PoolFails => 512,
         }
@@ -183,7 +191,7 @@ impl Store {
     #[must_use]
     pub const fn is_cow(self) -> bool {
         match self {
-            Self::Cow64 | Self::Cow256 => true,
+            Self::Cow64 | Self::Cow64Coarse | Self::Cow256 => true,
             Self::PoolQueues | Self::PoolFails => false,
         }
     }
@@ -193,6 +201,7 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Cow64 => "COW snapshot, 64 MiB",
+            Self::Cow64Coarse => "COW snapshot, 64 MiB, chunks of 512 KiB",
             Self::Cow256 => "COW snapshot, 256 MiB",
             Self::PoolQueues => "thin pool, 512 MiB, queues when full",
             Self::PoolFails => "thin pool, 512 MiB, fails when full",

@@ -62,8 +62,19 @@ impl Vg {
 
     /// A COW snapshot with an exception store of `size`; gives its device.
     pub fn cow_snapshot(&self, origin: &str, name: &str, size: Size) -> Result<String> {
+        self.cow_snapshot_with(origin, name, size, "")
+    }
+
+    /// With more of lvcreate's options.
+    pub fn cow_snapshot_with(
+        &self,
+        origin: &str,
+        name: &str,
+        size: Size,
+        options: &str,
+    ) -> Result<String> {
         sh(&format!(
-            "lvcreate -y -s -L {size} -n {name} {}",
+            "lvcreate -y -s -L {size} -n {name} {options} {}",
             self.lv(origin)
         ))?;
         Ok(self.device(name))

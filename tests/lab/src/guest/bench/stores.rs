@@ -41,7 +41,11 @@ pub fn make(vg: &Vg, store: Store) -> Result<Made> {
     if store.is_cow() {
         let origin = Size::mib(written.as_mib() + SPARE_MIB);
         let target = vg.thick("origin", origin)?;
-        vg.cow_snapshot("origin", "snap", size)?;
+        let chunks = match store {
+            Store::Cow64Coarse => "-c 512k",
+            Store::Cow64 | Store::Cow256 | Store::PoolQueues | Store::PoolFails => "",
+        };
+        vg.cow_snapshot_with("origin", "snap", size, chunks)?;
         return Ok(Made {
             store,
             lv: vg.lv("snap"),
@@ -51,7 +55,7 @@ pub fn make(vg: &Vg, store: Store) -> Result<Made> {
     }
     let when_full = match store {
         Store::PoolFails => "--errorwhenfull y",
-        Store::PoolQueues | Store::Cow64 | Store::Cow256 => "",
+        Store::PoolQueues | Store::Cow64 | Store::Cow64Coarse | Store::Cow256 => "",
     };
     vg.pool("pool", size, POOL_METADATA, when_full)?;
     let target = vg.thin("pool", "thin", written)?;

@@ -60,7 +60,8 @@ fn sweep(store: Store, guard: Guard, runs: u32) -> Sweep {
     let others = runs.div_ceil(CLAIMED_PER_OTHER);
     let is_claimed = match (guard, store) {
         (Guard::Cowherd, Store::Cow64 | Store::PoolFails) => true,
-        (Guard::Cowherd, Store::Cow256 | Store::PoolQueues) | (Guard::Dmeventd, _) => false,
+        (Guard::Cowherd, Store::Cow64Coarse | Store::Cow256 | Store::PoolQueues)
+        | (Guard::Dmeventd, _) => false,
     };
     Sweep::new(if is_claimed { runs } else { others }, others)
 }

@@ -8,6 +8,8 @@ use crate::samples::{By, Crossing, Footprint, Guard, Part, Scrapes, Store, Survi
 
 /// How much later than a bare lvextend cowherd may be done, in milliseconds.
 const BEYOND_LVEXTEND_MS: f64 = 50.0;
+/// The bench's ratio of survived rates.
+const OUTRUNS: f64 = 20.0;
 /// How many scrapes take as long as one fullreport, at this many volumes.
 const FASTER_THAN_REPORT: f64 = 100.0;
 const FASTER_AT: u32 = 300;
@@ -63,8 +65,40 @@ pub fn tell(claims: &[Claim]) -> bool {
 }
 
 fn of_survival(runs: &[SurvivalRun]) -> Vec<Claim> {
-    let stores = [Store::Cow64, Store::PoolFails];
-    stores.map(|store| survives(runs, store)).into()
+    vec![
+        survives(runs, Store::Cow64),
+        survives(runs, Store::PoolFails),
+        outruns(runs, Store::Cow64Coarse),
+        holds_no_longer(runs, Store::PoolFails),
+    ]
+}
+
+/// What the unlimited writer reached, beside the highest rate that dmeventd keeps up with.
+fn outruns(runs: &[SurvivalRun], store: Store) -> Claim {
+    let highest = |guard| survival::one(runs, store, guard)?.highest;
+    let ours = highest(Guard::Cowherd).filter(|(rate, _)| rate.is_none());
+    // Without a rate at which it saved the store, the lowest that was tried.
+    let theirs = highest(Guard::Dmeventd).map_or(Some(1), |(rate, _)| rate);
+    measured(
+        format!("{store}: cowherd saves it from a writer {OUTRUNS} times as fast as dmeventd does"),
+        ours.zip(theirs).map(|((_, tally), rate)| {
+            let told = format!("{:.0} MiB/s, dmeventd {rate} MiB/s", tally.mib_per_sec);
+            (told, tally.mib_per_sec >= OUTRUNS * f64::from(rate))
+        }),
+    )
+}
+
+fn holds_no_longer(runs: &[SurvivalRun], store: Store) -> Claim {
+    let worst = |guard| survival::one(runs, store, guard)?.worst_write_ms;
+    measured(
+        format!("{store}: no write waits longer for cowherd than for dmeventd"),
+        worst(Guard::Cowherd)
+            .zip(worst(Guard::Dmeventd))
+            .map(|(ours, theirs)| {
+                let told = format!("median of the worst {ours:.0} ms, dmeventd's {theirs:.0} ms");
+                (told, ours <= theirs)
+            }),
+    )
 }
 
 /// Every run at the unlimited rate.
@@ -222,6 +256,45 @@ mod tests {
             let samples = [crossing(By::Cowherd, millis), bare.clone()];
             assert_eq!(reacts(&samples, Store::Cow64).holds, holds, "{millis}");
         }
+    }
+
+    fn run(guard: Guard, rate: Option<u32>, lost: bool, worst_write_ms: u64) -> SurvivalRun {
+        SurvivalRun {
+            store: Store::PoolFails,
+            guard,
+            rate_mib_per_sec: rate,
+            began_after_ms: 0,
+            lost: lost.then(|| "lost".to_owned()),
+            asked_mib: 80,
+            written_mib: 80,
+            took_ms: 1000,
+            worst_write_ms,
+            ran_out: false,
+            size_after_mib: 64,
+        }
+    }
+
+    #[test]
+    fn each_claim_of_survival_can_be_missed() {
+        let held = |ours: SurvivalRun, theirs: u32| {
+            let samples = [
+                ours,
+                run(Guard::Dmeventd, None, true, 7),
+                run(Guard::Dmeventd, Some(theirs), false, 7),
+            ];
+            let store = Store::PoolFails;
+            [
+                survives(&samples, store),
+                outruns(&samples, store),
+                holds_no_longer(&samples, store),
+            ]
+            .map(|claim| claim.holds)
+        };
+        let ours = |rate, lost, worst| run(Guard::Cowherd, rate, lost, worst);
+        assert_eq!(held(ours(None, false, 7), 4), [true, true, true]);
+        assert_eq!(held(ours(None, false, 8), 5), [true, false, false]);
+        assert_eq!(held(ours(Some(64), false, 7), 1), [false, false, false]);
+        assert_eq!(held(ours(None, true, 7), 1)[..2], [false, false]);
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub struct Survived {
     pub highest: Option<(Rate, Tally)>,
     /// The lowest rate above it, and its runs; none above unlimited.
     pub beyond: Option<(Rate, Tally)>,
-    /// The longest write at the unlimited rate; of a pool only.
-    pub worst_write_ms: Option<u64>,
+    /// The median of each run's longest write at the unlimited rate; of a pool only.
+    pub worst_write_ms: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -60,13 +60,17 @@ pub fn one(runs: &[SurvivalRun], store: Store, guard: Guard) -> Option<Survived>
         highest = Some((rate, tally));
     }
     let unlimited = rates.get(&u32::MAX).into_iter().flatten();
-    let worst = unlimited.map(|run| run.worst_write_ms).max();
+    let worst = figures(
+        unlimited.map(|run| f64::from(u32::try_from(run.worst_write_ms).unwrap_or(u32::MAX))),
+    );
     (!rates.is_empty()).then_some(Survived {
         store,
         guard,
         highest,
         beyond,
-        worst_write_ms: worst.filter(|_| !store.is_cow()),
+        worst_write_ms: worst
+            .filter(|_| !store.is_cow())
+            .map(|figures| figures.median),
     })
 }
 

@@ -50,7 +50,7 @@ fn survived(runs: &[SurvivalRun], conditions: &Conditions) -> Table {
             found.beyond.map_or("-".to_owned(), told),
             found
                 .worst_write_ms
-                .map_or("-".to_owned(), |ms| format!("{ms} ms")),
+                .map_or("-".to_owned(), |ms| format!("{ms:.0} ms")),
         ]
     });
     Table::new(
@@ -61,7 +61,7 @@ fn survived(runs: &[SurvivalRun], conditions: &Conditions) -> Table {
             "guard",
             "survived",
             "lost at",
-            "worst write, unlimited",
+            "worst write at unlimited, median",
         ],
         rows.collect(),
     )
