@@ -34,7 +34,8 @@
 //!   store. A **target** names one: volume and resource.
 //! - **trigger**: what makes an extension due: threshold, fill rate or headroom.
 //! - **hold**: a store past its trigger that is not extended, with its **reason**.
-//! - **look**: one read of one device's status. **Report**: one read of LVM's metadata.
+//! - **look**: one read of one device's status. **Report**: one read of LVM's metadata. **Pulse**: the
+//!   kernel's count of writes below a device; what is not written to need hardly be looked at.
 //! - **lane**: the devices that one thread looks at, so that hanging storage costs only its own.
 //! - **intent**: the record on tmpfs of the extension being carried out. **Mending** is what a guard
 //!   does about a predecessor's.

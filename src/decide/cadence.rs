@@ -50,17 +50,18 @@ impl Due {
 #[must_use]
 pub fn due(situation: &Situation<'_>, store: &Store<'_>) -> Due {
     let timing = &situation.policy.timing;
-    let Some(fill) = store.fill.filter(|_| store.damage.is_none()) else {
+    let helpful = |fill: &Fill| store.damage.is_none() && fill.free() > Bytes::ZERO;
+    let Some(fill) = store.fill.filter(helpful) else {
         return Due {
             plausible: timing.look_max,
             measured: timing.look_max,
         };
     };
-    if fill.free() == Bytes::ZERO || situation.busy.contains_key(&store.target.volume.vg) {
-        let helpless = timing.look_helpless.clamp(timing.look_min, timing.look_max);
+    if situation.busy.contains_key(&store.target.volume.vg) {
+        let busy = timing.look_busy.clamp(timing.look_min, timing.look_max);
         return Due {
-            plausible: helpless,
-            measured: helpless,
+            plausible: busy,
+            measured: busy,
         };
     }
     let rate = situation.history.rate(&store.target);

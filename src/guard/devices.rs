@@ -1,19 +1,24 @@
-//! Follows device-mapper's events on a thread of its own, and tells which devices there are.
+//! Follows device-mapper's events on a thread of its own, and tells which devices there are and which of them
+//! are being written to; on another, when LVM's metadata has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::model::policy::Timing;
 use crate::model::tally::Wake;
+use crate::observe::changes::Changes;
 use crate::observe::device_mapper::{
     Described, DeviceMapper, DeviceMapperError, Found, Listed, device_count,
 };
 use crate::report::log::chain;
 
 use super::engine::Input;
+use super::pulses::Pulses;
 use super::workers::{self, Inputs, WORKER_STACK};
 
 /// The list is read once in as many times what reading it takes, a fifth of a percent of a core: with a
@@ -27,20 +32,31 @@ const LIST_MAX_UNCOUNTED: Duration = Duration::from_secs(3);
 /// After an error, so that a broken control node is not asked in a tight loop.
 const LIST_RETRY: Duration = Duration::from_millis(500);
 
+/// A script that makes many volumes is told in few steps.
+const CHANGES_EVERY: Duration = Duration::from_secs(2);
 /// Set to have every device described again: a table swapped in place raises no event.
 pub(super) type Rescan = Arc<AtomicBool>;
 
-/// Follows the kernel's events for ever. Without an event it is asked this often whether devices have
-/// come or gone: creating one raises none.
-pub(super) fn follow(inputs: Inputs, rescan: Rescan, count_every: Duration) -> io::Result<()> {
+/// Follows the kernel's events for ever. Without an event devices are counted now and then: creating one
+/// raises none.
+pub(super) fn follow(inputs: Inputs, rescan: Rescan, timing: Timing) -> io::Result<()> {
     workers::spawn("events", WORKER_STACK, move || {
         let mut known = Known::default();
+        let mut pulses = Pulses::new(timing);
         loop {
             if rescan.swap(false, Ordering::AcqRel) {
                 known.described.clear();
             }
-            let input = match known.round(count_every) {
-                Ok(Some(input)) => input,
+            if let Some((devices, every)) = pulses.feel()
+                && inputs.send(Input::Stirred { devices, every }).is_err()
+            {
+                return;
+            }
+            let input = match known.round(timing.count_every, pulses.wait()) {
+                Ok(Some(input)) => {
+                    pulses.watch(known.found());
+                    input
+                }
                 Ok(None) => continue,
                 Err(error) => {
                     known = Known::default();
@@ -57,6 +73,19 @@ pub(super) fn follow(inputs: Inputs, rescan: Rescan, count_every: Duration) -> i
     })
 }
 
+/// Tells when LVM's metadata was changed, on a thread of its own: where the backups are may hang.
+pub(super) fn follow_changes(backups: PathBuf, inputs: Inputs) -> io::Result<()> {
+    workers::spawn("changes", WORKER_STACK, move || {
+        let Ok(changes) = Changes::watch(&backups) else {
+            // Only the clock tells then.
+            return;
+        };
+        while changes.wait().is_ok() && inputs.send(Input::MetadataChanged).is_ok() {
+            thread::sleep(CHANGES_EVERY);
+        }
+    })
+}
+
 /// The device list as it was last read.
 #[derive(Default)]
 struct Known {
@@ -66,20 +95,39 @@ struct Known {
     described: BTreeMap<Listed, Option<Found>>,
     /// When the list was read, what it took, and the count just before.
     read: Option<(Instant, Duration, Option<u64>)>,
+    counted: Option<Instant>,
 }
 
 impl Known {
-    /// Waits for an event or the time to list again, and tells what is new.
-    fn round(&mut self, count_every: Duration) -> Result<Option<Input>, DeviceMapperError> {
+    /// Those to watch, with their numbers.
+    fn found(&self) -> impl Iterator<Item = (Found, (u32, u32))> {
+        let described = self.described.iter();
+        described.filter_map(|(listed, found)| Some((found.clone()?, listed.device)))
+    }
+
+    /// Waits for an event, for the time to count again, or for as long as it may, and tells what is new.
+    fn round(
+        &mut self,
+        count_every: Duration,
+        limit: Duration,
+    ) -> Result<Option<Input>, DeviceMapperError> {
         let (kernel, is_first) = match self.kernel.take() {
             Some(kernel) => (kernel, false),
             None => (DeviceMapper::open()?, true),
         };
-        let woken = !is_first && kernel.wait(count_every)?;
+        let since = self.counted.map_or(count_every, |at| at.elapsed());
+        let wait = count_every.saturating_sub(since).min(limit);
+        let woken = !is_first && kernel.wait(wait)?;
         if is_first || woken {
             // Armed before the list is read: an event in between makes the next wait return at once.
             kernel.arm()?;
         }
+        let is_early = self.counted.is_some_and(|at| at.elapsed() < count_every);
+        if !woken && is_early && self.described.len() == self.listed.len() {
+            self.kernel = Some(kernel);
+            return Ok(None);
+        }
+        self.counted = Some(Instant::now());
         let count = device_count();
         if !woken && self.is_current(count) {
             self.kernel = Some(kernel);

@@ -42,6 +42,11 @@ pub enum Input {
     ListFailed {
         error: String,
     },
+    /// Something was written to these devices; how often that is looked for.
+    Stirred {
+        devices: Vec<Found>,
+        every: Duration,
+    },
     Looked {
         lane: Lane,
         looks: Vec<(Found, Result<Look, String>)>,
@@ -64,6 +69,8 @@ pub enum Input {
         error: Option<String>,
         took: Duration,
     },
+    /// Some lvm command, perhaps one of ours, has changed LVM's metadata.
+    MetadataChanged,
     /// What the lifeboat carries was renewed, or could not be.
     Lifeboat(Note),
     /// Time passed.
@@ -159,7 +166,10 @@ impl Engine {
     /// Takes one input in and says what to do about it.
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Order> {
         let mut orders = Vec::new();
-        if !matches!(input, Input::Tick | Input::Looked { .. }) {
+        if !matches!(
+            input,
+            Input::Tick | Input::Looked { .. } | Input::Stirred { .. }
+        ) {
             self.is_settled = false;
             self.note_news(News::Change);
         }
@@ -173,6 +183,7 @@ impl Engine {
                 self.listed(found, changed, &events, wake, now);
             }
             Input::ListFailed { error } => self.list_failed(error, now, &mut orders),
+            Input::Stirred { devices, every } => self.watch.stirred(&devices, every, now.moment),
             Input::Looked { lane, looks } => self.looked(&lane, looks, now, &mut orders),
             Input::Reported {
                 result,
@@ -188,6 +199,7 @@ impl Engine {
                 self.backed_up(&group, error, took, now, &mut orders);
             }
             Input::Lifeboat(note) => self.lifeboat_renewed(note, now, &mut orders),
+            Input::MetadataChanged => self.want_report(now.moment),
             Input::Tick => {}
         }
         self.settle(now, &mut orders);

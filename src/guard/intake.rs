@@ -329,7 +329,7 @@ impl Engine {
         }
     }
 
-    fn want_report(&mut self, now: Moment) {
+    pub(super) fn want_report(&mut self, now: Moment) {
         self.report.due = self.report.due.min(now);
     }
 }

@@ -1,7 +1,8 @@
 //! The shell of the privileged process: threads, clocks, and the order in which things start and stop.
 //!
-//! `engine`, `intake`, `note`, `sight` and `watch` are pure and decide what follows from what; everything else here only carries
-//! messages to and from them. No network, no TLS, no mail, no async runtime in this process.
+//! `engine`, `intake`, `note`, `picture`, `sight` and `watch` are pure and decide what follows from what;
+//! everything else here only carries messages to and from them. No network, no TLS, no mail, no async runtime
+//! in this process.
 
 mod clock;
 mod devices;
@@ -13,6 +14,7 @@ mod lifeboat;
 mod note;
 mod once;
 mod picture;
+mod pulses;
 mod run;
 mod sight;
 mod watch;

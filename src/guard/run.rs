@@ -50,7 +50,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(80);
 /// The kernel's out-of-memory killer leaves alone what says so.
 const OOM_LAST: &str = "-1000";
 /// A tick at least this often, so that a missed due time cannot become a stall.
-const TICK_MAX: Duration = Duration::from_secs(1);
+const TICK_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
@@ -143,6 +143,8 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         inputs: inputs.clone(),
     };
     shell.engine.note_lifeboat(lifeboat);
+    let backups = options.berth.backups().to_owned();
+    devices::follow_changes(backups, shell.inputs.clone()).map_err(thread_error)?;
     if let Berth::Aboard(manifest) = options.berth {
         lifeboat::renew_for_ever(manifest, shell.inputs.clone()).map_err(thread_error)?;
     }
@@ -151,7 +153,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     } else {
         shell.mend_left_over();
     }
-    devices::follow(inputs, rescan, options.policy.timing.count_every).map_err(thread_error)?;
+    devices::follow(inputs, rescan, options.policy.timing).map_err(thread_error)?;
     shell.run(&queue, &stop, log);
     drop(lock);
     Ok(())

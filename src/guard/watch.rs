@@ -32,6 +32,11 @@ pub enum Lane {
     Once,
 }
 
+/// A pulse costs so much less than a look that it may come a little later.
+const HARDLY_LATER: u32 = 4;
+/// Who writes in bursts is taken to go on for this long.
+const STIRS_FOR: Duration = Duration::from_secs(1);
+
 type Key = (VolumeId, Watched);
 
 #[derive(Debug)]
@@ -42,6 +47,8 @@ pub(super) struct Watchlist {
     lanes: BTreeSet<Lane>,
     /// Lanes with a look under way, since when.
     outstanding: BTreeMap<Lane, Moment>,
+    /// How often it is felt which devices are written to; nothing where that cannot be.
+    pulse: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -54,6 +61,8 @@ struct Device {
     cost: Duration,
     /// How soon its stores ask for a look; nothing before LVM has told of them.
     wants: Option<Due>,
+    /// When it was last felt that something was written to it.
+    stirred: Moment,
     /// Where its volume stands in the inventory.
     place: Option<usize>,
     last: Option<Last>,
@@ -75,6 +84,7 @@ impl Watchlist {
             devices: BTreeMap::new(),
             lanes: BTreeSet::new(),
             outstanding: BTreeMap::new(),
+            pulse: None,
         }
     }
 
@@ -90,6 +100,7 @@ impl Watchlist {
                 ripe: now,
                 cost: Duration::ZERO,
                 wants: None,
+                stirred: now,
                 place: None,
                 last: None,
             });
@@ -139,6 +150,22 @@ impl Watchlist {
         for device in self.devices.values_mut() {
             device.due = device.due.min(now);
             device.ripe = device.ripe.min(now);
+        }
+    }
+
+    /// Something is being written to these: whoever writes may be about to fill them.
+    pub(super) fn stirred(&mut self, devices: &[Found], every: Duration, now: Moment) {
+        self.pulse = Some(every);
+        for found in devices {
+            let key = (found.volume.clone(), found.target);
+            let Some(device) = self.devices.get_mut(&key) else {
+                continue;
+            };
+            device.stirred = now;
+            if let (Some(Last::Seen { at, .. }), Some(wants)) = (&device.last, device.wants) {
+                device.due = device.due.min(at.after(wants.plausible).max(now));
+                device.ripe = device.ripe.min(device.due);
+            }
         }
     }
 
@@ -231,21 +258,46 @@ impl Watchlist {
                 .map(|store| cadence::due(situation, &store))
                 .reduce(Due::shorter);
         }
-        let costs = self.devices.values().filter_map(|device| {
-            let every = device.wants?.plausible;
-            Some((device.cost, every.saturating_sub(every / RIPE_PART)))
-        });
-        let stretch = cadence::stretch(&self.timing, costs);
-        for device in self.devices.values_mut() {
-            if let (Some(Last::Seen { at, .. }), Some(wants)) = (&device.last, device.wants)
+        let now = situation.now;
+        let usual = cadence::stretch(&self.timing, costs(self.devices.values()));
+        let is_calm = |device: &Device| self.is_calm(device, usual, now);
+        let busy = self.devices.values().filter(|device| !is_calm(device));
+        let stretch = cadence::stretch(&self.timing, costs(busy));
+        let waits: Vec<Option<Duration>> = self
+            .devices
+            .values()
+            .map(|device| {
+                let wants = device.wants?;
+                let calm = Due {
+                    plausible: self.timing.look_max,
+                    ..wants
+                };
+                Some(if is_calm(device) {
+                    cadence::wait(&self.timing, calm, 1.0)
+                } else {
+                    cadence::wait(&self.timing, wants, stretch)
+                })
+            })
+            .collect();
+        for (device, wait) in self.devices.values_mut().zip(waits) {
+            if let (Some(Last::Seen { at, .. }), Some(wait)) = (&device.last, wait)
                 && *at >= since
             {
-                let wait = cadence::wait(&self.timing, wants, stretch);
                 let early = (wait / RIPE_PART).min(wait.saturating_sub(self.timing.look_min));
                 device.due = at.after(wait);
                 device.ripe = at.after(wait.saturating_sub(early));
             }
         }
+    }
+
+    /// Whether nobody writes to it, and whoever begins to would be noticed hardly later than by looks alone,
+    /// which are stretched as much as `usual` when there are only those.
+    fn is_calm(&self, device: &Device, usual: f64, now: Moment) -> bool {
+        let (Some(every), Some(wants)) = (self.pulse, device.wants) else {
+            return false;
+        };
+        every <= cadence::wait(&self.timing, wants, usual) * HARDLY_LATER
+            && now.since(device.stirred) > STIRS_FOR.max(every * 2)
     }
 
     /// What is to be looked at now, by lane; lanes that have not answered yet are left alone.
@@ -281,6 +333,16 @@ impl Watchlist {
             .map(|since| since.after(self.timing.late_after));
         looks.chain(lates.filter(|late| *late > now)).min()
     }
+}
+
+/// Pairs of what a look at each takes and how often it would be made.
+fn costs<'a>(
+    devices: impl Iterator<Item = &'a Device>,
+) -> impl Iterator<Item = (Duration, Duration)> {
+    devices.filter_map(|device| {
+        let every = device.wants?.plausible;
+        Some((device.cost, every.saturating_sub(every / RIPE_PART)))
+    })
 }
 
 impl Device {

@@ -57,10 +57,12 @@ pub struct Timing {
     pub metadata_slower: u64,
     pub look_min: Duration,
     pub look_max: Duration,
-    /// The wait for a volume that nothing can be done for at present.
-    pub look_helpless: Duration,
+    /// The wait while the group is being extended: nothing more can be done for its volumes meanwhile.
+    pub look_busy: Duration,
     /// The share of one core that looking may take, in thousandths, while nothing fills.
     pub look_budget_permille: u64,
+    /// The share of one core that feeling for writes may take, in thousandths.
+    pub pulse_budget_permille: u32,
     /// LVM's metadata is read again after this long even when nothing seems to have changed.
     pub report_every: Duration,
     /// Devices that come and go are noticed after this at the latest.

@@ -267,9 +267,10 @@ fn policy() -> Policy {
             plausible_rate: Bytes(Bytes::GIB),
             look_min: Duration::from_millis(20),
             look_max: Duration::from_secs(5),
-            look_helpless: Duration::from_millis(100),
-            look_budget_permille: 30,
-            report_every: Duration::from_secs(60),
+            look_busy: Duration::from_millis(100),
+            look_budget_permille: 10,
+            pulse_budget_permille: 2,
+            report_every: Duration::from_secs(300),
             ..Config::default().policy.timing
         },
         history: Config::default().policy.history,

@@ -286,7 +286,7 @@ fn libraries(told: &str) -> Result<BTreeSet<PathBuf>, ManifestError> {
 /// The path in `backup_dir="/etc/lvm/backup"`.
 fn backup_dir(told: &str) -> PathBuf {
     let path = told.split('"').nth(1).filter(|path| path.starts_with('/'));
-    PathBuf::from(path.unwrap_or("/etc/lvm/backup"))
+    PathBuf::from(path.unwrap_or(super::BACKUPS))
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub(super) use renew::renew_for_ever;
 const HOST: &str = "/host";
 /// Those parts: where programs, libraries, settings and backups are, and what starting a program there takes.
 const WANTED: [&str; 6] = ["/", "/usr", "/etc", "/var", "/dev", "/proc"];
+/// Where LVM keeps its metadata backups when it does not say otherwise.
+const BACKUPS: &str = "/etc/lvm/backup";
 /// Where the whole of the host's tree is until the guard has started.
 const OLD: &str = "/old";
 /// Where the lifeboat has the program that runs.
@@ -83,6 +85,16 @@ pub enum Berth {
     Aboard(Manifest),
     /// On the host's own root, and why.
     Ashore(String),
+}
+
+impl Berth {
+    /// Where LVM keeps its metadata backups, seen from here: on the host's storage in any case.
+    pub(super) fn backups(&self) -> &Path {
+        match self {
+            Self::Aboard(manifest) => manifest.backup_dir(),
+            Self::Ashore(_) => Path::new(BACKUPS),
+        }
+    }
 }
 
 /// Makes the lifeboat and starts this program again in it, as `cowherd guard` with its options on standard
