@@ -6,12 +6,13 @@
 //! not used: it would hold 9 MiB for as long as something might fill, parses a line instead of an argument
 //! vector, and does what it wants on what is left of its input.
 
-use std::path::Path;
 use std::time::Duration;
 
-use crate::command::{self, AtDeadline, CommandError, Finished};
+use crate::command::{CommandError, Finished};
 use crate::model::names::Resource;
 use crate::model::plan::Extension;
+
+use super::{Hands, Tool};
 
 /// lvextend takes well under a second, and most of a minute on storage that hardly answers.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
@@ -26,13 +27,8 @@ pub(super) const SAFE: [&str; 4] = [
     "backup{archive=0 backup=0} activation{monitoring=0} global{notify_dbus=0 use_lvmpolld=0}",
 ];
 
-pub(super) fn run(lvm: &Path, extension: &Extension) -> Result<Finished, CommandError> {
-    command::run(
-        lvm,
-        &arguments(extension),
-        DEADLINE,
-        AtDeadline::TermAndWait,
-    )
+pub(super) fn run(hands: &impl Hands, extension: &Extension) -> Result<Finished, CommandError> {
+    hands.run(Tool::Lvm, &arguments(extension), DEADLINE)
 }
 
 /// Absolute sizes only: three `+8M` at the same moment grow a pool three times.

@@ -8,14 +8,12 @@
 
 use std::time::Duration;
 
-use crate::command::{self, AtDeadline};
 use crate::model::inventory::Layer;
 use crate::model::names::{Resource, VolumeName};
 use crate::model::plan::Extension;
 
-use super::lock::GroupLock;
 use super::lvextend::{self, DEADLINE, SAFE};
-use super::{Eyes, Tools, resume};
+use super::{Eyes, Hands, Tool, resume};
 
 /// A living lvextend of the dead guard still holds the lock and will be done within its own deadline.
 const LOCK_DEADLINE: Duration = Duration::from_secs(120);
@@ -41,25 +39,25 @@ pub enum Step {
 
 /// Brings the volumes of one intent back to a state in which I/O flows and LVM and the kernel agree.
 #[must_use]
-pub fn mend(tools: &Tools, eyes: &impl Eyes, intent: &Extension) -> Mended {
-    let mended = attempt(tools, eyes, intent).unwrap_or_else(|why| Mended::Stuck { why });
+pub fn mend(hands: &impl Hands, eyes: &impl Eyes, intent: &Extension) -> Mended {
+    let mended = attempt(hands, eyes, intent).unwrap_or_else(|why| Mended::Stuck { why });
     if !matches!(mended, Mended::Stuck { .. }) {
-        tools.intents.remove(&intent.target);
+        hands.forget(&intent.target);
     }
     mended
 }
 
-fn attempt(tools: &Tools, eyes: &impl Eyes, intent: &Extension) -> Result<Mended, String> {
-    if !frozen(tools, eyes, intent)? {
+fn attempt(hands: &impl Hands, eyes: &impl Eyes, intent: &Extension) -> Result<Mended, String> {
+    if !frozen(hands, eyes, intent)? {
         // Killed after the resume, LVM may still be one step ahead of the kernel.
-        refresh(tools, &intent.name)?;
+        refresh(hands, &intent.name)?;
         return Ok(Mended::NothingToDo);
     }
-    run(tools, &lvextend::arguments(intent))?;
-    let is_extended = !frozen(tools, eyes, intent)?;
+    run(hands, &lvextend::arguments(intent))?;
+    let is_extended = !frozen(hands, eyes, intent)?;
     // Also when nothing is suspended any more: a repeated size leaves the kernel one step behind LVM.
-    refresh(tools, &intent.name)?;
-    if !frozen(tools, eyes, intent)? {
+    refresh(hands, &intent.name)?;
+    if !frozen(hands, eyes, intent)? {
         return Ok(Mended::Resumed {
             by: if is_extended {
                 Step::Extend
@@ -70,28 +68,27 @@ fn attempt(tools: &Tools, eyes: &impl Eyes, intent: &Extension) -> Result<Mended
     }
     {
         // No command of LVM's may be at work while tables are thrown away.
-        let _lock = lock(tools, intent)?;
-        resume::clear_and_resume(&tools.lvm, &family(eyes, intent)?)?;
+        let _lock = lock(hands, intent)?;
+        resume::clear_and_resume(hands, &family(eyes, intent)?)?;
     }
-    if frozen(tools, eyes, intent)? {
+    if frozen(hands, eyes, intent)? {
         return Err("devices stay suspended after clearing their inactive tables".to_owned());
     }
-    refresh(tools, &intent.name)?;
+    refresh(hands, &intent.name)?;
     Ok(Mended::Resumed {
         by: Step::ClearAndResume,
     })
 }
 
 /// Whoever holds the lock is alive and at work: it suspended the devices and will resume them.
-fn lock(tools: &Tools, intent: &Extension) -> Result<GroupLock, String> {
-    tools
-        .locks
-        .take(&intent.name.vg, LOCK_DEADLINE)
+fn lock<H: Hands>(hands: &H, intent: &Extension) -> Result<H::Lock, String> {
+    hands
+        .lock(&intent.name.vg, LOCK_DEADLINE)
         .map_err(|error| error.to_string())
 }
 
-fn frozen(tools: &Tools, eyes: &impl Eyes, intent: &Extension) -> Result<bool, String> {
-    let _lock = lock(tools, intent)?;
+fn frozen(hands: &impl Hands, eyes: &impl Eyes, intent: &Extension) -> Result<bool, String> {
+    let _lock = lock(hands, intent)?;
     is_frozen(eyes, intent)
 }
 
@@ -117,16 +114,17 @@ fn family(eyes: &impl Eyes, intent: &Extension) -> Result<Vec<Layer>, String> {
     Ok(layers)
 }
 
-fn refresh(tools: &Tools, name: &VolumeName) -> Result<(), String> {
+fn refresh(hands: &impl Hands, name: &VolumeName) -> Result<(), String> {
     let mut arguments = vec!["lvchange".to_owned(), "--refresh".to_owned()];
     arguments.extend(SAFE.map(str::to_owned));
     arguments.extend(["--".to_owned(), name.to_string()]);
-    run(tools, &arguments)
+    run(hands, &arguments)
 }
 
 /// The exit status says little here; the devices are looked at instead.
-fn run(tools: &Tools, arguments: &[String]) -> Result<(), String> {
-    command::run(&tools.lvm, arguments, DEADLINE, AtDeadline::TermAndWait)
+fn run(hands: &impl Hands, arguments: &[String]) -> Result<(), String> {
+    hands
+        .run(Tool::Lvm, arguments, DEADLINE)
         .map(drop)
         .map_err(|error| error.to_string())
 }

@@ -3,13 +3,13 @@
 //! The exit status of lvextend proves nothing: it is 0 for a snapshot that is already lost and 5 for a
 //! size that somebody else reached first. What counts is what the kernel says before and after.
 
+mod hands;
 pub mod intent;
 pub mod lock;
 pub mod lvextend;
 pub mod mend;
 mod resume;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::model::inventory::Layer;
@@ -17,9 +17,9 @@ use crate::model::names::{Target, Uuid};
 use crate::model::plan::{End, Extension, Failure, Outcome};
 use crate::model::units::Bytes;
 
-use intent::Intents;
-use lock::GroupLocks;
 use mend::Mended;
+
+pub use hands::{Hands, Tool, Tools};
 
 /// How `act` sees the kernel. The guard implements it with the eyes of `observe`.
 pub trait Eyes {
@@ -45,19 +45,9 @@ pub struct Sight {
     pub sound: bool,
 }
 
-/// What carrying out needs besides the extension.
-#[derive(Debug, Clone)]
-pub struct Tools {
-    pub lvm: PathBuf,
-    pub locks: GroupLocks,
-    /// A lock held for longer is told as a failure, and tried again after the backoff.
-    pub lock_wait: Duration,
-    pub intents: Intents,
-}
-
 /// Extends one store, verified.
 #[must_use]
-pub fn extend(tools: &Tools, eyes: &impl Eyes, extension: &Extension) -> Outcome {
+pub fn extend(hands: &impl Hands, eyes: &impl Eyes, extension: &Extension) -> Outcome {
     let mut outcome = Outcome {
         extension: extension.clone(),
         took: Duration::ZERO,
@@ -68,15 +58,15 @@ pub fn extend(tools: &Tools, eyes: &impl Eyes, extension: &Extension) -> Outcome
         },
     };
     let started = Instant::now();
-    outcome.end = steps(tools, eyes, &mut outcome);
+    outcome.end = steps(hands, eyes, &mut outcome);
     outcome.took = started.elapsed();
     outcome
 }
 
-fn steps(tools: &Tools, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
+fn steps(hands: &impl Hands, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
     let started = Instant::now();
     let extension = &outcome.extension;
-    let locked = tools.locks.take(&extension.name.vg, tools.lock_wait);
+    let locked = hands.lock(&extension.name.vg, hands.lock_wait());
     outcome.lock_wait = started.elapsed();
     let lock = match locked {
         Ok(lock) => lock,
@@ -86,13 +76,13 @@ fn steps(tools: &Tools, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
     if let Some(found) = changed(eyes, extension) {
         return End::Changed { found };
     }
-    if let Err(error) = tools.intents.write(extension) {
+    if let Err(error) = hands.remember(extension) {
         return failed(Failure::Spawn, error.to_string());
     }
     // lvextend takes the lock itself. In between only LVM can change anything, and an absolute size
     // makes that harmless: the later of two is refused.
     drop(lock);
-    run(tools, eyes, outcome)
+    run(hands, eyes, outcome)
 }
 
 /// Why the extension no longer fits the store, if so.
@@ -109,9 +99,9 @@ fn changed(eyes: &impl Eyes, extension: &Extension) -> Option<String> {
     }
 }
 
-fn run(tools: &Tools, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
+fn run(hands: &impl Hands, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
     let extension = &outcome.extension;
-    let finished = match lvextend::run(&tools.lvm, extension) {
+    let finished = match lvextend::run(hands, extension) {
         Ok(finished) => finished,
         Err(error) => return failed(Failure::Spawn, error.to_string()),
     };
@@ -119,9 +109,9 @@ fn run(tools: &Tools, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
     let is_whole = finished.status.success()
         || finished.status.code().is_some() && mend::is_frozen(eyes, extension) == Ok(false);
     if is_whole {
-        tools.intents.remove(&extension.target);
+        hands.forget(&extension.target);
     } else {
-        match mend::mend(tools, eyes, extension) {
+        match mend::mend(hands, eyes, extension) {
             Mended::NothingToDo => {}
             Mended::Resumed { .. } => outcome.mended = true,
             Mended::Stuck { why } => return failed(Failure::Killed, why),

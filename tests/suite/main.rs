@@ -10,5 +10,6 @@ mod metrics;
 mod page;
 mod plan;
 mod scale;
+mod simulation;
 mod unit;
 mod worlds;
