@@ -1,6 +1,7 @@
 //! The command line: one file for each command, exit codes at the end.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong. `check` exits as a plugin
+//! of a monitoring system.
 
 mod check;
 mod front;
@@ -39,7 +40,8 @@ enum Command {
     Status(LookArguments),
     /// Show what would be extended now, and what would not and why
     Plan(LookArguments),
-    /// Check the configuration and tell every fault of it
+    /// Check the configuration and audit this host: what would run full, and what mends it. Exits with 0 when
+    /// all is well, 1 for warnings, 2 for what is critical or cannot be read
     Check(CheckArguments),
     /// Serve what the guard publishes on standard input; started by the guard
     #[command(hide = true)]
@@ -90,6 +92,12 @@ struct LookArguments {
 struct CheckArguments {
     #[command(flatten)]
     config: ConfigArguments,
+    /// Check the configuration alone
+    #[arg(long)]
+    config_only: bool,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +133,10 @@ enum Failure {
     Other(Box<dyn Error>),
     /// Whoever started the command has been told already.
     Told,
+    /// An audit found something, and its exit code says how bad it is.
+    Found(u8),
+    /// An audit could not be made.
+    Unknown(Box<dyn Error>),
 }
 
 /// Runs the command that the arguments name.
@@ -145,6 +157,8 @@ pub fn main() -> ExitCode {
         Err(Failure::Config(error)) => fail(&error, 2),
         Err(Failure::Other(error)) => fail(error.as_ref(), 1),
         Err(Failure::Told) => ExitCode::FAILURE,
+        Err(Failure::Found(code)) => ExitCode::from(code),
+        Err(Failure::Unknown(error)) => fail(error.as_ref(), 2),
     }
 }
 

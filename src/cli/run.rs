@@ -8,7 +8,7 @@ use crate::report::log::{self, chain};
 use super::{Failure, Level, RunArguments, build};
 
 /// Made by systemd (`RuntimeDirectory=`) or by the guard itself; /run is a tmpfs.
-const RUNTIME: &str = "/run/cowherd";
+pub(super) const RUNTIME: &str = "/run/cowherd";
 
 pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
     let mut config = arguments.config.load()?;

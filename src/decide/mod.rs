@@ -5,8 +5,10 @@
 //! the exact size, so that `act` chooses nothing.
 
 mod amount;
+pub mod audit;
 pub mod cadence;
 pub mod forecast;
+pub mod overcommit;
 mod room;
 pub mod store;
 mod trigger;
@@ -277,7 +279,10 @@ fn try_grant(
 ) -> Result<Extension, Reason> {
     let store = &candidate.store;
     let growth = situation.policy.growth(store.target.resource);
-    if let Some(cooling) = situation.history.cooling(&store.target, situation.now) {
+    let cooling = situation
+        .history
+        .cooling(&store.target, situation.now, candidate.secs_to_full);
+    if let Some(cooling) = cooling {
         return Err(Reason::CoolingDown {
             until: cooling.until,
             failures: cooling.failures,

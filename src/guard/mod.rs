@@ -25,6 +25,6 @@ pub use engine::{Engine, Input, Order};
 pub use eyes::KernelEyes;
 pub use lifeboat::{Berth, Manifest, ManifestError, board};
 pub use note::{Level, Note};
-pub use once::{OnceError, look_once};
+pub use once::{OnceError, audit_once, look_once};
 pub use run::{GuardError, Options, run};
 pub use watch::Lane;

@@ -1,14 +1,20 @@
 //! One look without a guard: for the commands that show what is and what would be done.
 
+use std::path::Path;
+
+use crate::decide::audit;
+use crate::model::audit::{Finding, Guarding};
 use crate::model::policy::Policy;
 use crate::model::tally::Wake;
 use crate::model::view::{Build, View};
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
+use crate::observe::guarding;
 use crate::observe::lvm::{self, LvmError};
 use crate::report::log::chain;
 
 use super::clock;
 use super::engine::{Engine, Input};
+use super::run;
 use super::watch::Lane;
 
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +23,32 @@ pub enum OnceError {
     DeviceMapper(#[from] DeviceMapperError),
     #[error(transparent)]
     Lvm(#[from] LvmError),
+}
+
+/// What is wrong with this host, as far as running full goes. `runtime` is where a guard would keep its lock.
+///
+/// # Errors
+/// When the kernel or LVM cannot be read.
+pub fn audit_once(
+    policy: Policy,
+    build: Build,
+    runtime: &Path,
+) -> Result<(View, Vec<Finding>), OnceError> {
+    let view = look_once(policy, build)?;
+    let lvm = lvm::program()?;
+    let dmeventd_runs = guarding::dmeventd_runs();
+    let guarding = Guarding {
+        settings: guarding::settings(&lvm),
+        dmeventd_runs,
+        cowherd_runs: run::is_running(runtime),
+        monitored: if dmeventd_runs {
+            guarding::monitored(&lvm)
+        } else {
+            Guarding::default().monitored
+        },
+    };
+    let findings = audit::findings(&view.policy, &view.inventory, &view.plan, &guarding);
+    Ok((view, findings))
 }
 
 /// Sees everything once and decides about it. Nothing is carried out, and without a history nothing

@@ -186,6 +186,12 @@ fn make_runtime(path: &Path) -> Result<(), GuardError> {
         })
 }
 
+/// Whether a guard lives: it holds its lock for as long.
+pub(super) fn is_running(runtime: &Path) -> bool {
+    File::open(runtime.join(LOCK_FILE))
+        .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
+}
+
 /// Only the front's group may open it, and so tell whether a guard lives: anybody who can open a file can
 /// hold a lock on it.
 fn take_lock(path: &Path, front: Option<(u32, u32)>) -> Result<File, GuardError> {

@@ -43,9 +43,16 @@ pub struct Track {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cooling {
+    /// The failure.
+    pub since: Moment,
     pub until: Moment,
     pub failures: u64,
+    /// Not before this, however little time is left.
+    pub until_at_least: Moment,
 }
+
+/// While a store is about to be full, the pause after a failure doubles this often at most.
+const URGENT_DOUBLINGS: u32 = 3;
 
 /// What was done to one store since the guard started.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -123,12 +130,15 @@ impl History {
         self.latency.unwrap_or(policy.first_latency)
     }
 
+    /// Until when a store that will be full in as many seconds is left alone after a failure.
     #[must_use]
-    pub fn cooling(&self, target: &Target, now: Moment) -> Option<Cooling> {
-        self.tracks
-            .get(target)?
-            .cooling
-            .filter(|cooling| cooling.until > now)
+    pub fn cooling(&self, target: &Target, now: Moment, secs_to_full: f64) -> Option<Cooling> {
+        let cooling = self.tracks.get(target)?.cooling?;
+        let soon = Duration::try_from_secs_f64(secs_to_full / 4.0).unwrap_or(Duration::MAX);
+        let until = cooling
+            .until
+            .min(cooling.until_at_least.max(cooling.since.after(soon)));
+        (until > now).then_some(Cooling { until, ..cooling })
     }
 
     /// How often in a row lvextend refused to extend this store.
@@ -174,7 +184,9 @@ impl Track {
     fn note_changed(&mut self, at: Moment, policy: &HistoryPolicy) {
         let failures = self.record.failures_in_a_row;
         self.cooling = Some(Cooling {
+            since: at,
             until: at.after(policy.changed_pause),
+            until_at_least: at.after(policy.changed_pause),
             failures,
         });
     }
@@ -190,12 +202,14 @@ impl Track {
         self.record.failures_in_a_row += 1;
         let failures = self.record.failures_in_a_row;
         let doublings = u32::try_from(failures - 1).unwrap_or(u32::MAX).min(16);
-        let wait = policy
-            .retry_first
-            .saturating_mul(1 << doublings)
-            .min(policy.retry_max);
+        let wait = |doublings: u32| {
+            let wait = policy.retry_first.saturating_mul(1 << doublings);
+            at.after(wait.min(policy.retry_max))
+        };
         self.cooling = Some(Cooling {
-            until: at.after(wait),
+            since: at,
+            until: wait(doublings),
+            until_at_least: wait(doublings.min(URGENT_DOUBLINGS)),
             failures,
         });
     }
@@ -268,6 +282,21 @@ mod tests {
             })
             .collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn a_store_that_is_about_to_be_full_is_retried_within_seconds() {
+        let mut track = Track::default();
+        for _ in 0..9 {
+            track.note_failure(Failure::Refused, Moment::default(), &POLICY);
+        }
+        let mut history = History::default();
+        history.tracks.insert(target(), track);
+        let until = |secs_to_full| {
+            let cooling = history.cooling(&target(), Moment::default(), secs_to_full);
+            cooling.expect("it has just failed").until.0.as_secs()
+        };
+        assert_eq!([0.0, 40.0, 100.0, 1e9].map(until), [8, 10, 25, 60]);
     }
 
     #[test]

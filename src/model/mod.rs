@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or logs, and nothing here imports another
 //! module of the crate: every stage speaks in these values.
 
+pub mod audit;
 pub mod history;
 pub mod inventory;
 pub mod names;

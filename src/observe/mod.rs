@@ -6,6 +6,7 @@
 pub mod changes;
 pub mod device_mapper;
 pub mod dm_status;
+pub mod guarding;
 pub mod lvm;
 pub mod lvm_report;
 pub mod pulse;

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::model::audit::{Finding, Severity};
 use crate::model::inventory::Kernel;
 use crate::model::names::VolumeName;
 use crate::model::plan::{Extension, Hold};
@@ -61,6 +62,32 @@ pub fn plan(view: &View) -> String {
         return format!("nothing to do: of {stores} stores watched, none is past its trigger\n");
     }
     lines
+}
+
+/// What an audit found, worst first; the first line sums it up, as monitoring systems show it.
+#[must_use]
+pub fn audit(view: &View, findings: &[Finding]) -> String {
+    let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
+    let (critical, warnings) = (count(Severity::Critical), count(Severity::Warning));
+    let stores = view.stores.len();
+    let mut text = match (critical, warnings) {
+        (0, 0) => format!("OK: {stores} stores are guarded and have room for their next step\n"),
+        (0, _) => format!("WARNING: {warnings} warnings about {stores} stores\n"),
+        (_, _) => {
+            format!("CRITICAL: {critical} critical, {warnings} warnings about {stores} stores\n")
+        }
+    };
+    for finding in findings {
+        let (severity, subject) = (finding.severity.label(), &finding.subject);
+        let says = text::one_line(&finding.says);
+        // LVM's own warnings begin with the word.
+        let says = says.strip_prefix("WARNING: ").unwrap_or(&says);
+        let _ = writeln!(text, "{severity:<8}  {subject}: {says}");
+        if let Some(mend) = &finding.mend {
+            let _ = writeln!(text, "{:<8}  mend: {mend}", "");
+        }
+    }
+    text
 }
 
 /// `extend vg0/pool data by 128 MiB to 640 MiB: more than 80 % used`

@@ -1,5 +1,6 @@
 //! The suite: one binary for every test that needs more than one module and no real kernel.
 
+mod audit;
 mod cadence;
 mod cli;
 mod common;

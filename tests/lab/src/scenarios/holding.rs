@@ -12,6 +12,7 @@ use crate::guest::sh::{sh, try_sh};
 use crate::guest::writer::{Rate, Writer};
 use crate::guest::{DEADLINE, Lab};
 use crate::size::Size;
+use crate::wait::wait_until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new(
@@ -20,6 +21,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         full_group,
     )
     .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "a_hold_ends_as_soon_as_the_group_gets_room",
+        "vgextend changes no device: LVM's own backup tells of it, and the snapshot is extended",
+        room_comes,
+    ),
     Scenario::new(
         "an_invalid_snapshot_is_left_alone_and_reported",
         "no extent is wasted on a lost snapshot, and somebody is told",
@@ -40,6 +46,26 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 const TOLD: Duration = Duration::from_secs(20);
+
+fn room_comes(lab: &mut Lab) -> Result<()> {
+    let [first, second] = lab.disks() else {
+        anyhow::bail!("two disks are expected");
+    };
+    let vg = Vg::create("vg0", std::slice::from_ref(first))?;
+    let origin = vg.thick("origin", Size::mib(64))?;
+    vg.cow_snapshot("origin", "snap", Size::mib(8))?;
+    vg.leave_free(Size::mib(0))?;
+    let cowherd = Cowherd::ready(None, &[])?;
+    let writer = Writer::start(&origin, Rate::MibPerSec(4), Size::mib(7))?;
+    writer.wait(Duration::from_secs(60))?.complete()?;
+    cowherd.wait_log("the volume group has 0 B free", TOLD)?;
+    sh(&format!("vgextend vg0 {second}"))?;
+    wait_until("the snapshot is extended", TOLD, || {
+        lv_size("vg0/snap").is_ok_and(|size| size > Size::mib(8).as_bytes())
+    })?;
+    cowherd.stop()?;
+    vg.remove()
+}
 
 fn full_group(lab: &mut Lab) -> Result<()> {
     let vg = Vg::create("vg0", lab.disks())?;

@@ -1,6 +1,7 @@
 //! The table of scenarios: one file per theme, each with its own `SCENARIOS`.
 //! A scenario's name is its claim. Nothing here starts QEMU or knows the host.
 
+mod auditing;
 mod comparing;
 mod extending;
 mod guest;
@@ -93,6 +94,7 @@ impl Scenario {
 pub fn all() -> Vec<Scenario> {
     [
         guest::SCENARIOS,
+        auditing::SCENARIOS,
         writer::SCENARIOS,
         life::SCENARIOS,
         extending::SCENARIOS,
