@@ -34,6 +34,9 @@ pub enum Lane {
 
 /// A pulse costs so much less than a look that it may come a little later.
 const HARDLY_LATER: u32 = 4;
+/// What nobody writes to is looked at as many times more seldom. No more than that: a pulse that is missed must
+/// not cost a snapshot.
+const RARER_WHEN_CALM: u32 = 4;
 /// Who writes in bursts is taken to go on for this long.
 const STIRS_FOR: Duration = Duration::from_secs(1);
 
@@ -268,12 +271,11 @@ impl Watchlist {
             .values()
             .map(|device| {
                 let wants = device.wants?;
-                let calm = Due {
-                    plausible: self.timing.look_max,
-                    ..wants
-                };
                 Some(if is_calm(device) {
-                    cadence::wait(&self.timing, calm, 1.0)
+                    let longest = wants
+                        .measured
+                        .clamp(self.timing.look_min, self.timing.look_max);
+                    (cadence::wait(&self.timing, wants, usual) * RARER_WHEN_CALM).min(longest)
                 } else {
                     cadence::wait(&self.timing, wants, stretch)
                 })
