@@ -30,6 +30,8 @@ pub(super) struct Pulses {
     all: Vec<Felt>,
     due: Instant,
     every: Duration,
+    /// The last time.
+    took: Option<Duration>,
     timing: Timing,
 }
 
@@ -39,6 +41,7 @@ impl Pulses {
             all: Vec::new(),
             due: Instant::now(),
             every: FIRST,
+            took: None,
             timing,
         }
     }
@@ -76,7 +79,11 @@ impl Pulses {
             .iter_mut()
             .filter_map(|felt| felt.stirs(started).then(|| felt.found.clone()))
             .collect();
-        let cost = started.elapsed() * FEELING_COSTS;
+        // One that was interrupted tells nothing of what feeling takes, and must not end it for seconds.
+        let took = started.elapsed();
+        let took = self.took.map_or(took, |before| took.min(before * 2));
+        self.took = Some(took);
+        let cost = took * FEELING_COSTS;
         let every = cost.saturating_mul(1000) / self.timing.pulse_budget_permille.max(1);
         let every = every.clamp(self.timing.look_min, self.timing.look_max);
         let is_rarer = every > self.every * 2 || every * 2 < self.every;
