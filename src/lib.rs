@@ -35,7 +35,7 @@
 //! - **trigger**: what makes an extension due: threshold, fill rate or headroom.
 //! - **hold**: a store past its trigger that is not extended, with its **reason**.
 //! - **look**: one read of one device's status. **Report**: one read of LVM's metadata. **Pulse**: the
-//!   kernel's count of writes below a device; what is not written to need hardly be looked at.
+//!   kernel's count of writes below a device; what is not written to is looked at more seldom.
 //! - **lane**: the devices that one thread looks at, so that hanging storage costs only its own.
 //! - **intent**: the record on tmpfs of the extension being carried out. **Mending** is what a guard
 //!   does about a predecessor's.

@@ -23,6 +23,13 @@ pub(super) fn wanted(situation: &Situation<'_>, store: &Store<'_>) -> Extents {
         .max(Extents(1))
 }
 
+/// What an extension adds when nothing presses: the configured share, one percent more for metadata.
+pub(super) fn usual(store: &Store<'_>, growth: &Growth) -> Extents {
+    let extra = u64::from(store.target.resource == Resource::Metadata);
+    let percent = growth.extend_percent.saturating_add(extra);
+    store.size.percent_ceil(percent).max(Extents(1))
+}
+
 /// What `lvextend --use-policies` would add (lvm2 `lv_manip.c`): the configured share, or as much as
 /// brings usage down to the threshold; one percent more for metadata.
 fn lvm_step(store: &Store<'_>, fill: Fill, growth: &Growth) -> Extents {

@@ -4,10 +4,11 @@
 use crate::model::audit::{Autoextend, Finding, Guarding, Severity};
 use crate::model::inventory::{Inventory, ThinPool, VolumeGroup};
 use crate::model::names::{Resource, VolumeName};
-use crate::model::plan::{Plan, Reason};
+use crate::model::plan::{Hold, Plan, Reason};
 use crate::model::policy::Policy;
-use crate::model::units::{Bytes, Extents};
+use crate::model::units::Bytes;
 
+use super::amount;
 use super::overcommit;
 use super::store::{self, Store};
 
@@ -62,15 +63,12 @@ fn warning(name: &VolumeName, says: String, mend: Option<String>) -> Finding {
 }
 
 /// What is past its trigger and cannot be extended, or is damaged.
-fn held(hold: &crate::model::plan::Hold) -> Option<Finding> {
+fn held(hold: &Hold) -> Option<Finding> {
     let name = &hold.name;
     let (severity, mend) = match &hold.reason {
         Reason::PoolFailed | Reason::NeedsCheck => (
             Severity::Critical,
-            Some(format!(
-                "vgchange -an {} && lvconvert --repair {name}",
-                name.vg
-            )),
+            Some(format!("lvconvert --repair {name}")),
         ),
         Reason::Invalid => (Severity::Critical, Some(format!("lvremove {name}"))),
         Reason::NoRoom { .. } => (
@@ -164,12 +162,7 @@ fn next_step(policy: &Policy, store: &Store<'_>) -> Option<Finding> {
         return None;
     }
     let extent = store.group.extent;
-    let extra = u64::from(store.target.resource == Resource::Metadata);
-    let step = store
-        .size
-        .percent_ceil(growth.extend_percent.saturating_add(extra))
-        .max(Extents(1))
-        .min(store.useful_max.saturating_sub(store.size));
+    let step = amount::usual(store, growth).min(store.useful_max.saturating_sub(store.size));
     let cost = store.cost(store.size.saturating_add(step)).bytes(extent);
     let reserve = policy.reserve.of(store.group.size);
     let room = store.group.free_bytes().saturating_sub(reserve);

@@ -11,6 +11,7 @@ use crate::model::plan::{Cap, Reason};
 use crate::model::units::Extents;
 
 use super::Situation;
+use super::amount;
 use super::store::{self, Store};
 
 /// What is left of each group.
@@ -109,10 +110,7 @@ fn metadata_step(situation: &Situation<'_>, store: &Store<'_>) -> Extents {
     if stuck || store.fill.is_none() {
         return Extents::ZERO;
     }
-    let step = store
-        .size
-        .percent_ceil(growth.extend_percent.saturating_add(1))
-        .max(Extents(1));
+    let step = amount::usual(store, growth);
     store.cost(store.size.saturating_add(step))
 }
 

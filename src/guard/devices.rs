@@ -31,9 +31,9 @@ const LIST_MAX: Duration = Duration::from_secs(10);
 const LIST_MAX_UNCOUNTED: Duration = Duration::from_secs(3);
 /// After an error, so that a broken control node is not asked in a tight loop.
 const LIST_RETRY: Duration = Duration::from_millis(500);
-
 /// A script that makes many volumes is told in few steps.
 const CHANGES_EVERY: Duration = Duration::from_secs(2);
+
 /// Set to have every device described again: a table swapped in place raises no event.
 pub(super) type Rescan = Arc<AtomicBool>;
 

@@ -129,7 +129,7 @@ fn damage_comes_first_with_its_command() {
     set_status(&mut world.inventory.snapshots[0], CowStatus::Invalid);
     let found = findings(&world, &guarded());
     let mends: Vec<&str> = found.iter().filter_map(|f| f.mend.as_deref()).collect();
-    let repair = "vgchange -an vg && lvconvert --repair vg/pool-p";
+    let repair = "lvconvert --repair vg/pool-p";
     assert_eq!(mends, [repair, "lvremove vg/snap-s"]);
     assert!(found.iter().all(|f| f.severity == Severity::Critical));
 }

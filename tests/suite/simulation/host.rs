@@ -1,7 +1,7 @@
 //! A model of one host: what LVM's metadata says, what the kernel's devices do, and who writes to them.
 //!
 //! It follows dm-thin.c, dm-snap-persistent.c and lvm2's allocation as far as a guard can notice, and knows
-//! nothing of cowherd. A scenario of the lab holds it against the kernel.
+//! nothing of cowherd. Nothing holds it against a kernel yet.
 
 use std::time::Duration;
 
