@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::model::time::Now;
 use crate::model::view::View;
 
 /// Length of the header of a frame.
@@ -26,9 +27,33 @@ const WORD_BYTES_MAX: u32 = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum FromGuard {
     /// The latest picture; it replaces the one before.
-    View(Box<View>),
+    View(Packed),
     /// The guard ends: so does the front.
     Stop,
+}
+
+/// A view that is unpacked when somebody asks for it: most are replaced before anybody does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Packed {
+    /// When the view was made.
+    pub at: Now,
+    #[serde(with = "serde_bytes")]
+    bytes: Vec<u8>,
+}
+
+impl Packed {
+    /// # Errors
+    /// When the view cannot be encoded.
+    pub fn of(view: &View) -> Result<Self, LinkError> {
+        let bytes = postcard::to_allocvec(view).map_err(LinkError::Encode)?;
+        Ok(Self { at: view.at, bytes })
+    }
+
+    /// # Errors
+    /// When it is no view.
+    pub fn unpack(&self) -> Result<View, LinkError> {
+        whole(&self.bytes)
+    }
 }
 
 /// What the front tells the guard, once, before it serves.
@@ -114,8 +139,13 @@ pub fn receive<T: Message>(stream: &mut impl Read) -> Result<Option<T>, LinkErro
     }
     let mut body = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     stream.read_exact(&mut body).map_err(cut_short)?;
-    match postcard::take_from_bytes(&body).map_err(LinkError::Decode)? {
-        (message, []) => Ok(Some(message)),
+    whole(&body).map(Some)
+}
+
+/// The one thing that these bytes are.
+fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, LinkError> {
+    match postcard::take_from_bytes(bytes).map_err(LinkError::Decode)? {
+        (thing, []) => Ok(thing),
         (_, surplus) => Err(LinkError::Surplus(surplus.len())),
     }
 }

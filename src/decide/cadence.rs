@@ -85,10 +85,9 @@ fn plausible(store: &Store<'_>, timing: &Timing) -> Bytes {
     }
 }
 
-/// What a look costs the guard, in times what its status request takes: two threads are woken for it,
-/// and what it said is taken in. Measured in an emulated guest: 4 for a look alone, 1.4 for each of 300.
-/// A constant, because it belongs to this program and not to a host.
-const LOOK_COSTS: u32 = 4;
+/// What a look costs the guard, in times what it costs the thread that looks: what it said is taken in by
+/// another one. Measured in an emulated guest: 2.2. A constant, because it belongs to this program and not to a host.
+const LOOK_COSTS: u32 = 2;
 
 /// The factor by which plausible waits are stretched to keep looking within its budget. `costs` are
 /// pairs of how long one status request takes and how often it would be made.

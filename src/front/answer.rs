@@ -128,11 +128,10 @@ fn routed(route: Route, known: Known<'_>) -> Response<Pieces> {
 }
 
 fn page(known: Known<'_>) -> Response<Pieces> {
-    let mut response = match known.published {
-        Some(published) => {
-            let pieces = published.page(known.telemetry_path);
-            respond(StatusCode::OK, HTML, pieces.into())
-        }
+    let page = known.published.map(|view| view.page(known.telemetry_path));
+    let mut response = match page {
+        Some(Some(pieces)) => respond(StatusCode::OK, HTML, pieces.into()),
+        Some(None) => failed(),
         None => respond(
             StatusCode::SERVICE_UNAVAILABLE,
             HTML,

@@ -31,7 +31,7 @@ pub(super) fn read(link: UnixStream, publisher: &watch::Sender<Latest>, lock_fil
     loop {
         match link::receive::<FromGuard>(&mut link) {
             Ok(Some(FromGuard::View(view))) => {
-                publisher.send_replace(Some(Arc::new(Published::now(*view))));
+                publisher.send_replace(Some(Arc::new(Published::now(view))));
             }
             Ok(Some(FromGuard::Stop)) => return End::Stopped,
             Ok(None) | Err(LinkError::Truncated | LinkError::Read(_)) => {

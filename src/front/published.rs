@@ -7,28 +7,31 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hyper::body::Bytes;
 use tracing::error;
 
+use crate::link::Packed;
 use crate::model::view::View;
 use crate::report::{metrics, page};
 
 #[derive(Debug)]
 pub(super) struct Published {
-    view: Arc<View>,
+    packed: Packed,
+    view: OnceLock<Option<Arc<View>>>,
     received: Instant,
     /// How old the view was when it arrived.
     lag: Duration,
     metrics: OnceLock<Option<Bytes>>,
-    page_body: OnceLock<Bytes>,
+    page_body: OnceLock<Option<Bytes>>,
     json: OnceLock<Option<Bytes>>,
 }
 
 impl Published {
-    pub(super) fn now(view: View) -> Self {
+    pub(super) fn now(packed: Packed) -> Self {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let lag = Duration::try_from_secs_f64(wall.as_secs_f64() - view.at.wall.0);
+        let lag = Duration::try_from_secs_f64(wall.as_secs_f64() - packed.at.wall.0);
         Self {
-            view: Arc::new(view),
+            packed,
+            view: OnceLock::new(),
             received: Instant::now(),
             // A clock that was set back makes it negative: then it is as young as can be.
             lag: lag.unwrap_or_default(),
@@ -45,40 +48,35 @@ impl Published {
 
     /// Nothing when it cannot be told: the log says why.
     pub(super) fn metrics(&self) -> Option<Bytes> {
-        let render = || match metrics::render(&self.view) {
-            Ok(text) => Some(Bytes::from(text)),
-            Err(error) => {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot render the metrics"
-                );
-                None
-            }
-        };
+        let render = |view: &Arc<View>| logged("render the metrics", metrics::render(view));
+        let render = || self.view().and_then(render).map(Bytes::from);
         self.metrics.get_or_init(render).clone()
     }
 
-    /// The part that grows old, and the part that does not.
-    pub(super) fn page(&self, telemetry_path: &str) -> [Bytes; 2] {
-        let head = page::head(&self.view, self.age(), telemetry_path);
-        let body = self
-            .page_body
-            .get_or_init(|| Bytes::from(page::body(&self.view)));
-        [Bytes::from(head), body.clone()]
+    /// The part that grows old, and the part that does not; nothing when it cannot be told.
+    pub(super) fn page(&self, telemetry_path: &str) -> Option<[Bytes; 2]> {
+        let head = page::head(self.view()?, self.age(), telemetry_path);
+        let render = || Some(Bytes::from(page::body(self.view()?)));
+        let body = self.page_body.get_or_init(render).clone();
+        Some([Bytes::from(head), body?])
     }
 
     /// Nothing when it cannot be told: the log says why.
     pub(super) fn json(&self) -> Option<Bytes> {
-        let render = || match serde_json::to_vec(&*self.view) {
-            Ok(json) => Some(Bytes::from(json)),
-            Err(error) => {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot encode the status"
-                );
-                None
-            }
-        };
+        let render = |view: &Arc<View>| logged("encode the status", serde_json::to_vec(&**view));
+        let render = || self.view().and_then(render).map(Bytes::from);
         self.json.get_or_init(render).clone()
     }
+
+    fn view(&self) -> Option<&Arc<View>> {
+        let unpack = || logged("read the view", self.packed.unpack()).map(Arc::new);
+        self.view.get_or_init(unpack).as_ref()
+    }
+}
+
+fn logged<T, E: std::error::Error + 'static>(what: &str, made: Result<T, E>) -> Option<T> {
+    made.inspect_err(|error| {
+        error!(error = error as &dyn std::error::Error, "cannot {what}");
+    })
+    .ok()
 }

@@ -1,8 +1,8 @@
-//! Reads the two clocks.
+//! Reads the two clocks, and what a thread has used of a processor.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::model::time::{Moment, Now, UnixSeconds};
 
@@ -16,10 +16,18 @@ pub fn now() -> Now {
 }
 
 pub(super) fn moment() -> Moment {
-    let time = clock_gettime(ClockId::Boottime);
+    Moment(span(clock_gettime(ClockId::Boottime)))
+}
+
+/// The processor time of this thread: what something costs, however long it waited.
+pub(super) fn cpu_used() -> Duration {
+    span(clock_gettime(ClockId::ThreadCPUTime))
+}
+
+fn span(time: Timespec) -> Duration {
     let secs = u64::try_from(time.tv_sec).unwrap_or_default();
     let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
-    Moment(Duration::new(secs, nanos))
+    Duration::new(secs, nanos)
 }
 
 fn wall() -> UnixSeconds {

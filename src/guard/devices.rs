@@ -13,7 +13,7 @@ use crate::model::policy::Timing;
 use crate::model::tally::Wake;
 use crate::observe::changes::Changes;
 use crate::observe::device_mapper::{
-    Described, DeviceMapper, DeviceMapperError, Found, Listed, device_count,
+    Described, DeviceMapper, DeviceMapperError, Found, Listed, VirtualDisks,
 };
 use crate::report::log::chain;
 
@@ -41,25 +41,26 @@ pub(super) type Rescan = Arc<AtomicBool>;
 /// raises none.
 pub(super) fn follow(inputs: Inputs, rescan: Rescan, timing: Timing) -> io::Result<()> {
     workers::spawn("events", WORKER_STACK, move || {
-        let mut known = Known::default();
+        let mut known = Known::nothing();
         let mut pulses = Pulses::new(timing);
         loop {
             if rescan.swap(false, Ordering::AcqRel) {
                 known.described.clear();
             }
-            if let Some((devices, every)) = pulses.feel()
+            let now = Instant::now();
+            if let Some((devices, every)) = pulses.feel(now)
                 && inputs.send(Input::Stirred { devices, every }).is_err()
             {
                 return;
             }
-            let input = match known.round(timing.count_every, pulses.wait()) {
+            let input = match known.round(timing.count_every, pulses.wait(now), now) {
                 Ok(Some(input)) => {
                     pulses.watch(known.found());
                     input
                 }
                 Ok(None) => continue,
                 Err(error) => {
-                    known = Known::default();
+                    known = Known::nothing();
                     thread::sleep(LIST_RETRY);
                     Input::ListFailed {
                         error: chain(&error),
@@ -87,9 +88,9 @@ pub(super) fn follow_changes(backups: PathBuf, inputs: Inputs) -> io::Result<()>
 }
 
 /// The device list as it was last read.
-#[derive(Default)]
 struct Known {
     kernel: Option<DeviceMapper>,
+    disks: VirtualDisks,
     listed: Vec<Listed>,
     /// Without the devices that are still being made.
     described: BTreeMap<Listed, Option<Found>>,
@@ -99,6 +100,17 @@ struct Known {
 }
 
 impl Known {
+    fn nothing() -> Self {
+        Self {
+            kernel: None,
+            disks: VirtualDisks::open(),
+            listed: Vec::new(),
+            described: BTreeMap::new(),
+            read: None,
+            counted: None,
+        }
+    }
+
     /// Those to watch, with their numbers.
     fn found(&self) -> impl Iterator<Item = (Found, (u32, u32))> {
         let described = self.described.iter();
@@ -110,32 +122,38 @@ impl Known {
         &mut self,
         count_every: Duration,
         limit: Duration,
+        now: Instant,
     ) -> Result<Option<Input>, DeviceMapperError> {
         let (kernel, is_first) = match self.kernel.take() {
             Some(kernel) => (kernel, false),
             None => (DeviceMapper::open()?, true),
         };
-        let since = self.counted.map_or(count_every, |at| at.elapsed());
-        let wait = count_every.saturating_sub(since).min(limit);
+        let since = |at| now.duration_since(at);
+        let left = count_every.saturating_sub(self.counted.map_or(count_every, since));
+        // Whoever wakes up soon anyway counts then: to wake costs more than to count.
+        let wait = if limit <= count_every { limit } else { left };
         let woken = !is_first && kernel.wait(wait)?;
         if is_first || woken {
             // Armed before the list is read: an event in between makes the next wait return at once.
             kernel.arm()?;
         }
-        let is_early = self.counted.is_some_and(|at| at.elapsed() < count_every);
-        if !woken && is_early && self.described.len() == self.listed.len() {
+        if !woken && wait < left && self.described.len() == self.listed.len() {
             self.kernel = Some(kernel);
             return Ok(None);
         }
-        self.counted = Some(Instant::now());
-        let count = device_count();
-        if !woken && self.is_current(count) {
+        let now = if is_first || woken {
+            Instant::now()
+        } else {
+            now + wait
+        };
+        self.counted = Some(now);
+        let count = self.disks.count();
+        if !woken && self.is_current(count, now) {
             self.kernel = Some(kernel);
             return Ok(None);
         }
-        let started = Instant::now();
         let listed = kernel.list()?;
-        self.read = Some((started, started.elapsed(), count));
+        self.read = Some((now, now.elapsed(), count));
         let is_known = listed == self.listed && self.described.len() == listed.len();
         let input = (is_first || !is_known).then(|| self.take_in(&kernel, listed, woken));
         self.kernel = Some(kernel);
@@ -143,14 +161,15 @@ impl Known {
     }
 
     /// Whether there is no reason to read the list again, now that no event asks for it.
-    fn is_current(&self, count: Option<u64>) -> bool {
+    fn is_current(&self, count: Option<u64>, now: Instant) -> bool {
         let max = match count {
             Some(_) => LIST_MAX,
             None => LIST_MAX_UNCOUNTED,
         };
         self.described.len() == self.listed.len()
             && self.read.is_some_and(|(at, took, counted)| {
-                count == counted && at.elapsed() < took.saturating_mul(LIST_RARER).min(max)
+                count == counted
+                    && now.duration_since(at) < took.saturating_mul(LIST_RARER).min(max)
             })
     }
 

@@ -50,6 +50,8 @@ pub enum Input {
     Looked {
         lane: Lane,
         looks: Vec<(Found, Result<Look, String>)>,
+        /// What each of them cost in processor time.
+        cost: Duration,
     },
     Reported {
         result: Result<Inventory, String>,
@@ -183,8 +185,10 @@ impl Engine {
                 self.listed(found, changed, &events, wake, now);
             }
             Input::ListFailed { error } => self.list_failed(error, now, &mut orders),
-            Input::Stirred { devices, every } => self.watch.stirred(&devices, every, now.moment),
-            Input::Looked { lane, looks } => self.looked(&lane, looks, now, &mut orders),
+            Input::Stirred { devices, every } => self.stirred(&devices, every, now.moment),
+            Input::Looked { lane, looks, cost } => {
+                self.looked(&lane, looks, cost, now, &mut orders);
+            }
             Input::Reported {
                 result,
                 is_complete,

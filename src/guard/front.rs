@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
-use crate::link::{self, FromFront, FromGuard};
+use crate::link::{self, FromFront, FromGuard, Packed};
 use crate::model::view::View;
 use crate::report::log::chain;
 
@@ -273,8 +273,12 @@ fn start_sender(socket: &UnixStream, slot: &Arc<Slot>, gone: &Arc<AtomicBool>) -
             if gone.load(Ordering::Acquire) {
                 return;
             }
-            if link::send(&mut socket, &FromGuard::View(Box::new((*view).clone()))).is_err() {
-                // It does not read. Closing the link ends it.
+            let packed = Packed::of(&view).map(FromGuard::View);
+            if packed
+                .and_then(|view| link::send(&mut socket, &view))
+                .is_err()
+            {
+                // It does not read, or there is more to show than fits. Closing the link ends it.
                 let _ = socket.shutdown(std::net::Shutdown::Both);
                 return;
             }

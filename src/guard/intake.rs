@@ -63,6 +63,7 @@ impl Engine {
         &mut self,
         lane: &Lane,
         looks: Vec<(Found, Result<Look, String>)>,
+        cost: Duration,
         now: Now,
         orders: &mut Vec<Order>,
     ) {
@@ -88,7 +89,7 @@ impl Engine {
             }
             changed |= self
                 .watch
-                .looked(&found, look, &mut self.inventory, now.moment);
+                .looked(&found, look, cost, &mut self.inventory, now.moment);
             seen.push(found);
         }
         self.watch.lane_free(lane);
@@ -101,6 +102,17 @@ impl Engine {
             self.note_news(News::Change);
         }
         self.is_settled &= !self.unsettles(&seen, changed, now.moment);
+    }
+
+    /// What fills now has not filled before the last pulse: its rate is told by the next look already.
+    pub(super) fn stirred(&mut self, devices: &[Found], every: Duration, now: Moment) {
+        let until = now.before(every);
+        for found in self.watch.stirred(devices, every, now) {
+            for store in self.watch.stores(found, &self.inventory) {
+                self.history
+                    .note_still(&store.target, until, &self.policy.history);
+            }
+        }
     }
 
     /// Feeds what was just seen to the fill rates.

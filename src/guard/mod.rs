@@ -5,6 +5,7 @@
 //! in this process.
 
 mod clock;
+mod cost;
 mod devices;
 mod engine;
 mod eyes;

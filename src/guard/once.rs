@@ -1,6 +1,7 @@
 //! One look without a guard: for the commands that show what is and what would be done.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::decide::audit;
 use crate::model::audit::{Finding, Guarding};
@@ -86,6 +87,7 @@ pub fn look_once(policy: Policy, build: Build) -> Result<View, OnceError> {
         Input::Looked {
             lane: Lane::Once,
             looks,
+            cost: Duration::ZERO,
         },
         Input::Reported {
             result: Ok(reported.inventory),

@@ -14,7 +14,7 @@ use super::engine::{Engine, Order};
 /// these three are no keys.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// While nothing changes but the time a picture says little more than that the guard lives.
-const PUBLISH_IDLE: Duration = Duration::from_secs(5);
+const PUBLISH_IDLE: Duration = Duration::from_secs(10);
 /// After something happened a picture follows at once, but a storm of events is not a storm of pictures.
 const PUBLISH_SOON: Duration = Duration::from_millis(100);
 /// The first picture waits for LVM's metadata, but not for an lvm that hangs.

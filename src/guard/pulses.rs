@@ -7,8 +7,9 @@ use crate::model::policy::Timing;
 use crate::observe::device_mapper::Found;
 use crate::observe::pulse::Pulse;
 
-/// What feeling costs, in times what reading takes: the thread is woken for it. Measured in an emulated guest.
-const FEELING_COSTS: u32 = 4;
+use super::clock;
+use super::cost::Cost;
+
 /// One that is written to all the time is not told more often.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Until the first time it was felt.
@@ -30,8 +31,9 @@ pub(super) struct Pulses {
     all: Vec<Felt>,
     due: Instant,
     every: Duration,
-    /// The last time.
-    took: Option<Duration>,
+    /// Processor time of the thread, when they were felt last.
+    used: Duration,
+    cost: Cost,
     timing: Timing,
 }
 
@@ -41,7 +43,8 @@ impl Pulses {
             all: Vec::new(),
             due: Instant::now(),
             every: FIRST,
-            took: None,
+            used: Duration::ZERO,
+            cost: Cost::default(),
             timing,
         }
     }
@@ -59,38 +62,36 @@ impl Pulses {
     }
 
     /// How long nothing need be felt.
-    pub(super) fn wait(&self) -> Duration {
+    pub(super) fn wait(&self, now: Instant) -> Duration {
         if self.all.is_empty() {
             Duration::MAX
         } else {
-            self.due.saturating_duration_since(Instant::now())
+            self.due.saturating_duration_since(now)
         }
     }
 
     /// Feels all when it is time: those that stirred, and how often they are felt. A device whose pulse cannot
     /// be felt counts as one that stirs.
-    pub(super) fn feel(&mut self) -> Option<(Vec<Found>, Duration)> {
-        let started = Instant::now();
-        if started < self.due || self.all.is_empty() {
+    pub(super) fn feel(&mut self, now: Instant) -> Option<(Vec<Found>, Duration)> {
+        if now < self.due || self.all.is_empty() {
             return None;
         }
         let stirred: Vec<Found> = self
             .all
             .iter_mut()
-            .filter_map(|felt| felt.stirs(started).then(|| felt.found.clone()))
+            .filter_map(|felt| felt.stirs(now).then(|| felt.found.clone()))
             .collect();
-        // One that was interrupted tells nothing of what feeling takes, and must not end it for seconds.
-        let took = started.elapsed();
-        let took = self.took.map_or(took, |before| took.min(before * 2));
-        self.took = Some(took);
-        let cost = took * FEELING_COSTS;
-        let every = cost.saturating_mul(1000) / self.timing.pulse_budget_permille.max(1);
+        // All that the thread does: it does little else.
+        let before = std::mem::replace(&mut self.used, clock::cpu_used());
+        self.cost.note(self.used.saturating_sub(before));
+        let every =
+            self.cost.each().saturating_mul(1000) / self.timing.pulse_budget_permille.max(1);
         let every = every.clamp(self.timing.look_min, self.timing.look_max);
         let is_rarer = every > self.every * 2 || every * 2 < self.every;
         if is_rarer {
             self.every = every;
         }
-        self.due = Instant::now() + self.every;
+        self.due = now + self.every;
         (is_rarer || !stirred.is_empty()).then_some((stirred, self.every))
     }
 }

@@ -314,6 +314,7 @@ impl Shell {
                     return Some(Input::Looked {
                         lane,
                         looks: looks.collect(),
+                        cost: Duration::ZERO,
                     });
                 }
             }

@@ -13,6 +13,15 @@ pub(super) enum Last {
     Fault { why: String },
 }
 
+/// A number that is larger when more of a device's store is used.
+pub(super) fn filled(look: &Look) -> u64 {
+    match &look.status {
+        DeviceStatus::Pool(PoolStatus::Working(usage)) => usage.data_used_blocks,
+        DeviceStatus::Cow(CowStatus::Valid(usage)) => usage.allocated.0,
+        DeviceStatus::Pool(_) | DeviceStatus::Cow(_) => 0,
+    }
+}
+
 /// The place of a device's volume among the pools or the snapshots. `hint` is where it was found
 /// before: it still stands there unless LVM has been asked since.
 pub(super) fn place(found: &Found, hint: usize, inventory: &Inventory) -> Option<usize> {

@@ -15,6 +15,7 @@ use crate::model::policy::Timing;
 use crate::model::time::Moment;
 use crate::observe::device_mapper::{Found, Look, Watched};
 
+use super::cost::Cost;
 use super::sight::{self, Last};
 
 /// Devices due within this of each other are looked at together. Next to `look_min_ms` it is nothing.
@@ -32,11 +33,14 @@ pub enum Lane {
     Once,
 }
 
-/// A pulse costs so much less than a look that it may come a little later.
-const HARDLY_LATER: u32 = 4;
-/// What nobody writes to is looked at as many times more seldom. No more than that: a pulse that is missed must
-/// not cost a snapshot.
-const RARER_WHEN_CALM: u32 = 4;
+/// Pulses as frequent as this stand in for looks: whoever begins to write is noticed within a second. It is no key,
+/// but what `pulse_budget_permille` should buy a host with few volumes.
+const PULSE_SUFFICES: Duration = Duration::from_secs(1);
+/// Where there are too many volumes for that, pulses must not come much later than looks would.
+const HARDLY_LATER: u32 = 2;
+/// What nobody writes to is looked at as many times more seldom. No more than that: should writes not be counted,
+/// who writes a tenth as fast as `plausible_rate` is noticed by looks alone in time.
+const RARER_WHEN_CALM: u32 = 16;
 /// Who writes in bursts is taken to go on for this long.
 const STIRS_FOR: Duration = Duration::from_secs(1);
 
@@ -61,14 +65,29 @@ struct Device {
     due: Moment,
     /// From here on it is looked at together with one that is due.
     ripe: Moment,
-    cost: Duration,
+    cost: Cost,
     /// How soon its stores ask for a look; nothing before LVM has told of them.
     wants: Option<Due>,
     /// When it was last felt that something was written to it.
     stirred: Moment,
+    feeling: Feeling,
     /// Where its volume stands in the inventory.
     place: Option<usize>,
     last: Option<Last>,
+}
+
+/// Whether pulses tell when something is written to a device. The kernel may not count, and its own word for
+/// that (`queue/iostats`) is wrong in some versions: so what looks say is held against it.
+#[derive(Debug, Clone, Copy)]
+enum Feeling {
+    Trusted,
+    /// Its store was fuller at the second look than at the first, and nothing had stirred by then.
+    Doubted {
+        first: Moment,
+        second: Moment,
+    },
+    /// It fills and nothing stirs: only looks tell.
+    Numb,
 }
 
 impl Lane {
@@ -101,9 +120,10 @@ impl Watchlist {
                 found: found.clone(),
                 due: now,
                 ripe: now,
-                cost: Duration::ZERO,
+                cost: Cost::default(),
                 wants: None,
                 stirred: now,
+                feeling: Feeling::Trusted,
                 place: None,
                 last: None,
             });
@@ -156,20 +176,31 @@ impl Watchlist {
         }
     }
 
-    /// Something is being written to these: whoever writes may be about to fill them.
-    pub(super) fn stirred(&mut self, devices: &[Found], every: Duration, now: Moment) {
+    /// Something is being written to these: whoever writes may be about to fill them. Those to which nothing was
+    /// written until the pulse before.
+    pub(super) fn stirred<'a>(
+        &mut self,
+        devices: &'a [Found],
+        every: Duration,
+        now: Moment,
+    ) -> Vec<&'a Found> {
         self.pulse = Some(every);
+        let mut were_still = Vec::new();
         for found in devices {
             let key = (found.volume.clone(), found.target);
             let Some(device) = self.devices.get_mut(&key) else {
                 continue;
             };
+            if now.since(device.stirred) > every * 2 {
+                were_still.push(found);
+            }
             device.stirred = now;
             if let (Some(Last::Seen { at, .. }), Some(wants)) = (&device.last, device.wants) {
                 device.due = device.due.min(at.after(wants.plausible).max(now));
                 device.ripe = device.ripe.min(device.due);
             }
         }
+        were_still
     }
 
     pub(super) fn lane_free(&mut self, lane: &Lane) {
@@ -190,6 +221,7 @@ impl Watchlist {
         &mut self,
         found: &Found,
         look: Result<Look, String>,
+        cost: Duration,
         inventory: &mut Inventory,
         now: Moment,
     ) -> bool {
@@ -199,11 +231,12 @@ impl Watchlist {
         // Until rescheduled: a store that LVM has not told of yet.
         device.due = now.after(self.timing.look_max);
         device.ripe = device.due;
+        device.cost.note(cost);
+        if let Ok(look) = &look {
+            device.note_feeling(look, self.pulse.unwrap_or_default(), now);
+        }
         device.last = Some(match look {
-            Ok(look) => {
-                device.note_cost(look.took);
-                Last::Seen { at: now, look }
-            }
+            Ok(look) => Last::Seen { at: now, look },
             Err(why) => Last::Fault { why },
         });
         device.fill_in(inventory)
@@ -292,13 +325,17 @@ impl Watchlist {
         }
     }
 
-    /// Whether nobody writes to it, and whoever begins to would be noticed hardly later than by looks alone,
+    /// Whether nobody writes to it, and whoever begins to would be noticed soon, or hardly later than by looks alone,
     /// which are stretched as much as `usual` when there are only those.
     fn is_calm(&self, device: &Device, usual: f64, now: Moment) -> bool {
         let (Some(every), Some(wants)) = (self.pulse, device.wants) else {
             return false;
         };
-        every <= cadence::wait(&self.timing, wants, usual) * HARDLY_LATER
+        if matches!(device.feeling, Feeling::Numb) {
+            return false;
+        }
+        let by_looks = cadence::wait(&self.timing, wants, usual);
+        every <= PULSE_SUFFICES.max(by_looks * HARDLY_LATER)
             && now.since(device.stirred) > STIRS_FOR.max(every * 2)
     }
 
@@ -343,18 +380,25 @@ fn costs<'a>(
 ) -> impl Iterator<Item = (Duration, Duration)> {
     devices.filter_map(|device| {
         let every = device.wants?.plausible;
-        Some((device.cost, every.saturating_sub(every / RIPE_PART)))
+        Some((device.cost.each(), every.saturating_sub(every / RIPE_PART)))
     })
 }
 
 impl Device {
-    /// A request that was interrupted tells nothing of what requests take: one does not blind the guard
-    /// to everything else.
-    fn note_cost(&mut self, took: Duration) {
-        self.cost = if self.cost == Duration::ZERO {
-            took
-        } else {
-            took.min(self.cost * 2)
+    /// Holds a look against what was felt, with time for the pulse that would tell.
+    fn note_feeling(&mut self, look: &Look, every: Duration, now: Moment) {
+        let Some(Last::Seen { at, look: before }) = &self.last else {
+            return;
+        };
+        let is_fuller = sight::filled(look) > sight::filled(before);
+        self.feeling = match self.feeling {
+            Feeling::Trusted if is_fuller && self.stirred < *at => Feeling::Doubted {
+                first: *at,
+                second: now,
+            },
+            Feeling::Doubted { first, .. } if self.stirred >= first => Feeling::Trusted,
+            Feeling::Doubted { second, .. } if now.since(second) > every * 2 => Feeling::Numb,
+            feeling @ (Feeling::Trusted | Feeling::Doubted { .. } | Feeling::Numb) => feeling,
         };
     }
 

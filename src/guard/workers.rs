@@ -19,6 +19,7 @@ use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
 use crate::observe::lvm;
 use crate::report::log::chain;
 
+use super::clock;
 use super::engine::Input;
 use super::eyes::KernelEyes;
 use super::note::{Level, Note};
@@ -81,7 +82,9 @@ impl Lanes {
 
 fn look_for_ever(lane: &Lane, orders: &Receiver<Vec<Found>>, inputs: &Inputs) {
     let mut kernel = None;
+    let mut used = clock::cpu_used();
     while let Ok(devices) = orders.recv() {
+        let count = u32::try_from(devices.len()).unwrap_or(u32::MAX).max(1);
         let looks = devices
             .into_iter()
             .map(|found| {
@@ -89,10 +92,13 @@ fn look_for_ever(lane: &Lane, orders: &Receiver<Vec<Found>>, inputs: &Inputs) {
                 (found, look)
             })
             .collect();
+        // To wake up for it and to tell the last ones is part of what looking costs.
+        let before = std::mem::replace(&mut used, clock::cpu_used());
         if inputs
             .send(Input::Looked {
                 lane: lane.clone(),
                 looks,
+                cost: used.saturating_sub(before) / count,
             })
             .is_err()
         {

@@ -78,6 +78,15 @@ impl History {
         }
     }
 
+    /// Nothing was written to a store until then.
+    pub fn note_still(&mut self, target: &Target, until: Moment, policy: &HistoryPolicy) {
+        if let Some(track) = self.tracks.get_mut(target)
+            && let Some((_, used)) = track.last
+        {
+            track.note_usage(used, until, policy);
+        }
+    }
+
     pub fn note_outcome(&mut self, outcome: &Outcome, now: Now, policy: &HistoryPolicy) {
         let track = self
             .tracks
@@ -259,6 +268,18 @@ mod tests {
         }
         let rate = history.rate(&target());
         assert!((Bytes::mib(95)..=Bytes::mib(101)).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn a_store_that_was_still_until_now_tells_its_rate_at_the_next_look() {
+        let mut history = History::default();
+        history.note_usage(&target(), Bytes::mib(10), at_millis(0), &POLICY);
+        history.note_still(&target(), at_millis(6000), &POLICY);
+        assert_eq!(history.rate(&target()), Bytes::ZERO);
+        history.note_usage(&target(), Bytes::mib(60), at_millis(6500), &POLICY);
+        let rate = history.rate(&target());
+        // All of the 50 MiB in half a second, of which the average has taken in most.
+        assert!((Bytes::mib(80)..=Bytes::mib(100)).contains(&rate), "{rate}");
     }
 
     #[test]

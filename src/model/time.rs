@@ -32,6 +32,11 @@ impl Moment {
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span))
     }
+
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span))
+    }
 }
 
 impl Now {

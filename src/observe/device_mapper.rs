@@ -53,13 +53,28 @@ pub enum DeviceMapperError {
 /// Where the kernel has a folder for each device that no hardware stands behind, as for each of ours.
 const VIRTUAL_DISKS: &str = "/sys/devices/virtual/block";
 
-/// A number that differs as soon as there are more or fewer devices than before, for the price of a
-/// `stat`: sysfs counts the folders in a folder's links (kernfs, `kernfs_refresh_inode`). Nothing
-/// where sysfs cannot be read.
-#[must_use]
-pub fn device_count() -> Option<u64> {
-    let folder = std::fs::metadata(VIRTUAL_DISKS).ok()?;
-    Some(folder.nlink())
+/// The folder with all of them, kept open.
+#[derive(Debug)]
+pub struct VirtualDisks {
+    folder: Option<File>,
+}
+
+impl VirtualDisks {
+    #[must_use]
+    pub fn open() -> Self {
+        Self {
+            folder: File::open(VIRTUAL_DISKS).ok(),
+        }
+    }
+
+    /// A number that differs as soon as there are more or fewer devices than before, for the price of an
+    /// `fstat`: sysfs counts the folders in a folder's links (kernfs, `kernfs_refresh_inode`). Nothing
+    /// where sysfs cannot be read.
+    #[must_use]
+    pub fn count(&self) -> Option<u64> {
+        let folder = self.folder.as_ref()?.metadata().ok()?;
+        Some(folder.nlink())
+    }
 }
 
 /// An open control node. Each thread opens its own.

@@ -13,8 +13,8 @@ use crate::model::view::{Event, View};
 use super::figures::{self, Figures, Mood, Volume};
 use super::{table, text};
 
-/// The guard publishes every second: after this it is silent.
-const SILENT_AFTER: Duration = Duration::from_secs(10);
+/// Three times what the guard is silent for when nothing changes.
+const SILENT_AFTER: Duration = Duration::from_secs(30);
 
 const STYLE: &str = include_str!("page.css");
 

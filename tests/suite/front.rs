@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cowherd::front::{self, FrontError, Options};
-use cowherd::link::{self, FromFront, FromGuard};
+use cowherd::link::{self, FromFront, FromGuard, Packed};
 use cowherd::model::view::View;
 use rustix::fs::{FlockOperation, flock};
 
@@ -70,7 +70,7 @@ impl Guard {
     }
 
     fn publish(&mut self, view: &View) {
-        let message = FromGuard::View(Box::new(view.clone()));
+        let message = FromGuard::View(Packed::of(view).expect("it can be encoded"));
         link::send(&mut self.link, &message).expect("the front reads");
         // It has arrived once it is served.
         let stamp = format!("cowherd_view_timestamp_seconds {}\n", view.at.wall.0);
@@ -187,6 +187,22 @@ fn is_cut(mut stream: &TcpStream) -> bool {
     match stream.read_to_end(&mut rest) {
         Ok(_) => true,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn a_view_that_cannot_be_read_is_an_error_of_its_routes_alone() {
+    let mut guard = Guard::start();
+    let packed = Packed::of(&fresh()).expect("it can be encoded");
+    let mut frame = link::encode(&FromGuard::View(packed)).expect("short");
+    let end = frame.len();
+    frame[end - 20..].fill(0xff);
+    guard.link.write_all(&frame).expect("the front reads");
+    wait_for("the view", || get(guard.address, "/-/ready").status == 200);
+    for route in ["/", "/metrics", "/status.json"] {
+        let answer = get(guard.address, route);
+        assert_eq!(answer.status, 500, "{route}");
+        assert!(answer.body.contains("see the log"), "{}", answer.body);
     }
 }
 

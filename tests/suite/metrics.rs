@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use cowherd::link::{self, FromGuard, Packed};
 use cowherd::model::inventory::{CowStatus, PoolMode};
 use cowherd::model::names::Resource;
 use cowherd::model::plan::Reason;
@@ -208,10 +209,14 @@ proptest! {
 
     #[test]
     fn any_view_crosses_the_link_unchanged(view in views()) {
-        let sent = cowherd::link::FromGuard::View(Box::new(view));
-        let frame = cowherd::link::encode(&sent).expect("shorter than the limit");
-        let received = cowherd::link::receive(&mut frame.as_slice()).expect("a whole frame");
-        assert_eq!(received, Some(sent));
+        let packed = Packed::of(&view).expect("it can be encoded");
+        let sent = FromGuard::View(packed);
+        let frame = link::encode(&sent).expect("shorter than the limit");
+        let received = link::receive(&mut frame.as_slice()).expect("a whole frame");
+        let Some(FromGuard::View(packed)) = received else {
+            panic!("not the view: {received:?}");
+        };
+        assert_eq!(packed.unpack().expect("a whole view"), view);
     }
 }
 

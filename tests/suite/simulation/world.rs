@@ -223,7 +223,11 @@ impl World {
             Event::Mend(intent) if is_ours => self.mend(&intent),
             Event::Looked(lane, devices) if is_ours => {
                 let looks = devices.into_iter().map(|found| self.look(found)).collect();
-                self.feed(Input::Looked { lane, looks })
+                self.feed(Input::Looked {
+                    lane,
+                    looks,
+                    cost: REQUEST,
+                })
             }
             Event::Reported(result) if is_ours => {
                 self.checks.reported(self.now.moment);

@@ -26,8 +26,9 @@ const VOLUMES: [u32; 3] = [10, 300, 1000];
 const SNAPSHOTS: u32 = 10;
 /// What the busy writer writes: more than the pool has, so that it is extended.
 const BUSY: Size = Size::gib(2);
-/// A view is published every second: one scrape for each.
-pub const VIEW: Duration = Duration::from_millis(1100);
+/// While nothing happens a view is published every ten seconds: one scrape for each, so that none is of a view that
+/// was rendered for another.
+pub const VIEW: Duration = Duration::from_millis(10_100);
 /// They are quick beside fullreports.
 const SCRAPES_PER_RUN: u32 = 2;
 /// Scraped while every program that is started is written down.
