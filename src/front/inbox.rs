@@ -31,7 +31,9 @@ pub(super) fn read(link: UnixStream, publisher: &watch::Sender<Latest>, lock_fil
     loop {
         match link::receive::<FromGuard>(&mut link) {
             Ok(Some(FromGuard::View(view))) => {
-                publisher.send_replace(Some(Arc::new(Published::now(view))));
+                let latest = Arc::new(Published::now(view));
+                let before = publisher.send_replace(Some(Arc::clone(&latest)));
+                latest.prepare(before.as_deref());
             }
             Ok(Some(FromGuard::Stop)) => return End::Stopped,
             Ok(None) | Err(LinkError::Truncated | LinkError::Read(_)) => {

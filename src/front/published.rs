@@ -1,6 +1,7 @@
 //! A view as it is served: each text made once, when it is first asked for, and shared by all who
 //! read it, however slowly.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,8 @@ pub(super) struct Published {
     /// How old the view was when it arrived.
     lag: Duration,
     metrics: OnceLock<Option<Bytes>>,
+    /// Somebody scrapes, and will scrape the next view.
+    is_scraped: AtomicBool,
     page_body: OnceLock<Option<Bytes>>,
     json: OnceLock<Option<Bytes>>,
 }
@@ -36,6 +39,7 @@ impl Published {
             // A clock that was set back makes it negative: then it is as young as can be.
             lag: lag.unwrap_or_default(),
             metrics: OnceLock::new(),
+            is_scraped: AtomicBool::new(false),
             page_body: OnceLock::new(),
             json: OnceLock::new(),
         }
@@ -48,6 +52,18 @@ impl Published {
 
     /// Nothing when it cannot be told: the log says why.
     pub(super) fn metrics(&self) -> Option<Bytes> {
+        self.is_scraped.store(true, Ordering::Relaxed);
+        self.rendered()
+    }
+
+    /// Renders before anybody asks, where the view before was asked for: a scrape finds all done.
+    pub(super) fn prepare(&self, before: Option<&Self>) {
+        if before.is_some_and(|before| before.is_scraped.load(Ordering::Relaxed)) {
+            self.rendered();
+        }
+    }
+
+    fn rendered(&self) -> Option<Bytes> {
         let render = |view: &Arc<View>| logged("render the metrics", metrics::render(view));
         let render = || self.view().and_then(render).map(Bytes::from);
         self.metrics.get_or_init(render).clone()

@@ -70,7 +70,7 @@ fn scrape(lab: &mut Lab) -> Result<()> {
     let commands = guard.metrics()?.sum("cowherd_lvm_commands_total", &[]);
     let repeated = median(herds::get("/metrics", 21, Duration::ZERO)?.0)?;
     let fresh = median(herds::get("/metrics", 5, herds::VIEW)?.0)?;
-    let empty = median(herds::get("/-/healthy", 5, herds::VIEW)?.0)?;
+    let empty = median(herds::get("/-/healthy", 5, herds::REST)?.0)?;
     let after = guard.metrics()?.sum("cowherd_lvm_commands_total", &[]);
     // A report falls due now and then, scraped or not.
     ensure!(

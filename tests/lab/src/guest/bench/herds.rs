@@ -29,6 +29,8 @@ const BUSY: Size = Size::gib(2);
 /// While nothing happens a view is published every ten seconds: one scrape for each, so that none is of a view that
 /// was rendered for another.
 pub const VIEW: Duration = Duration::from_millis(10_100);
+/// Between requests that ask for no view.
+pub const REST: Duration = Duration::from_secs(1);
 /// They are quick beside fullreports.
 const SCRAPES_PER_RUN: u32 = 2;
 /// Scraped while every program that is started is written down.
@@ -120,7 +122,7 @@ fn scrapes(herd: Herd, runs: u32) -> Result<Scrapes> {
     seen(cowherd, herd)?;
     let times = runs * SCRAPES_PER_RUN;
     let (scrapes_ms, exposition_bytes) = get("/metrics", times, VIEW)?;
-    let (answers_ms, _) = get("/-/healthy", times, VIEW)?;
+    let (answers_ms, _) = get("/-/healthy", times, REST)?;
     let (repeated_ms, _) = get("/metrics", times, Duration::ZERO)?;
     let (programs_started, lvm_commands) = traced(cowherd)?;
     running.stop()?;
@@ -186,7 +188,7 @@ fn traced(cowherd: &Cowherd) -> Result<(u32, u32)> {
     let commands =
         || -> Result<f64> { Ok(cowherd.metrics()?.sum("cowherd_lvm_commands_total", &[])) };
     let before = commands()?;
-    get("/metrics", TRACED, VIEW)?;
+    get("/metrics", TRACED, REST)?;
     let counted = commands()? - before;
     signal(strace.id(), "INT")?;
     strace.wait().context("waiting for strace")?;
