@@ -3,6 +3,7 @@
 //! Every fault is reported at once, with its key path, what was found and what is allowed. Unknown keys
 //! are faults: a misspelt threshold must not be a default in silence.
 
+mod rules;
 mod section;
 
 use std::fmt;
@@ -136,6 +137,7 @@ fn check(table: toml::Table, faults: &mut Vec<Fault>) -> Config {
         }),
         timing: root.section("timing", timing),
         history: root.section("history", history),
+        rules: root.sections("rule", rules::rule),
     };
     let config = Config {
         policy,
@@ -151,14 +153,15 @@ fn check(table: toml::Table, faults: &mut Vec<Fault>) -> Config {
 }
 
 fn growth(section: &mut Section<'_>) -> Growth {
-    Growth {
-        enabled: section.boolean("enabled", true),
-        threshold_percent: section.whole("threshold_percent", 1..=99, 80),
-        extend_percent: section.whole("extend_percent", 1..=1000, 20),
-        extend_min: section.size("extend_min").unwrap_or_default(),
-        headroom: section.size("headroom").unwrap_or_default(),
-        max_size: section.size("max_size"),
-    }
+    rules::change(section).over(Growth {
+        enabled: true,
+        threshold_percent: 80,
+        extend_percent: 20,
+        extend_min: Bytes::ZERO,
+        headroom: Bytes::ZERO,
+        max_size: None,
+        growth_per_hour: None,
+    })
 }
 
 fn timing(section: &mut Section<'_>) -> Timing {

@@ -54,9 +54,42 @@ impl<'a> Section<'a> {
                 Table::new()
             }
         };
-        let path = format!("{}{key}.", self.path);
+        self.below(&format!("{key}."), table, read)
+    }
+
+    /// Reads a list of tables below this one, counted from 1.
+    pub(super) fn sections<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Section<'_>) -> T,
+    ) -> Vec<T> {
+        let Some(value) = self.take(key) else {
+            return Vec::new();
+        };
+        let Value::Array(items) = value else {
+            self.fault(key, &value, format!("tables, each below [[{key}]]"));
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for (place, item) in items.into_iter().enumerate() {
+            let place = format!("{key}[{}]", place + 1);
+            if let Value::Table(table) = item {
+                all.push(self.below(&format!("{place}."), table, &mut read));
+            } else {
+                self.fault(&place, &item, "a table".to_owned());
+            }
+        }
+        all
+    }
+
+    fn below<T>(
+        &mut self,
+        path: &str,
+        table: Table,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
         let mut section = Section {
-            path,
+            path: format!("{}{path}", self.path),
             table,
             known: BTreeSet::new(),
             faults: self.faults,
@@ -88,14 +121,15 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
-        match self.take(key) {
-            None => default,
-            Some(Value::Boolean(value)) => value,
-            Some(other) => {
-                self.fault(key, &other, "true or false".to_owned());
-                default
-            }
+        self.given_boolean(key).unwrap_or(default)
+    }
+
+    pub(super) fn given_boolean(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.take(key)?;
+        if value.as_bool().is_none() {
+            self.fault(key, &value, "true or false".to_owned());
         }
+        value.as_bool()
     }
 
     pub(super) fn whole(
@@ -104,18 +138,24 @@ impl<'a> Section<'a> {
         range: RangeInclusive<u64>,
         default: u64,
     ) -> u64 {
-        let Some(value) = self.take(key) else {
-            return default;
-        };
+        self.given_whole(key, range).unwrap_or(default)
+    }
+
+    pub(super) fn given_whole(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let value = self.take(key)?;
         let number = value
             .as_integer()
-            .and_then(|number| u64::try_from(number).ok());
-        if let Some(number) = number.filter(|number| range.contains(number)) {
-            return number;
+            .and_then(|number| u64::try_from(number).ok())
+            .filter(|number| range.contains(number));
+        if number.is_none() {
+            let expected = format!("a whole number from {} to {}", range.start(), range.end());
+            self.fault(key, &value, expected);
         }
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        self.fault(key, &value, expected);
-        default
+        number
     }
 
     /// A whole number of milliseconds.
@@ -129,14 +169,22 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn text(&mut self, key: &'static str, default: &str) -> String {
-        match self.take(key) {
-            None => default.to_owned(),
-            Some(Value::String(text)) if !text.is_empty() => text,
-            Some(other) => {
-                self.fault(key, &other, "a text".to_owned());
-                default.to_owned()
-            }
+        self.given_text(key, "a text", |text| !text.is_empty())
+            .unwrap_or_else(|| default.to_owned())
+    }
+
+    pub(super) fn given_text(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        is_good: impl Fn(&str) -> bool,
+    ) -> Option<String> {
+        let value = self.take(key)?;
+        let text = value.as_str().filter(|text| is_good(text));
+        if text.is_none() {
+            self.fault(key, &value, expected.to_owned());
         }
+        text.map(str::to_owned)
     }
 
     pub(super) fn size(&mut self, key: &'static str) -> Option<Bytes> {

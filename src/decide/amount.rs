@@ -3,6 +3,7 @@
 use crate::model::names::Resource;
 use crate::model::plan::{Cap, Capped};
 use crate::model::policy::Growth;
+use crate::model::time::Moment;
 use crate::model::units::{Bytes, Extents};
 
 use super::Situation;
@@ -11,7 +12,7 @@ use super::trigger;
 
 /// The growth that clears every trigger and lasts for the horizon; at least what LVM would add.
 pub(super) fn wanted(situation: &Situation<'_>, store: &Store<'_>) -> Extents {
-    let growth = situation.policy.growth(store.target.resource);
+    let growth = &store.growth(situation.policy);
     let extent = store.group.extent;
     let Some(fill) = store.fill else {
         return Extents::ZERO;
@@ -95,6 +96,30 @@ pub(super) fn allowed(
         (left, Some(Cap::MaxSize))
     } else {
         (granted, cap)
+    }
+}
+
+/// What `growth_per_hour` still allows, and until when it is no more; nothing where it is not set.
+pub(super) fn left_this_hour(
+    situation: &Situation<'_>,
+    store: &Store<'_>,
+    growth: &Growth,
+) -> Option<(Extents, Moment)> {
+    let limit = growth.growth_per_hour?;
+    let (added, until) = situation
+        .history
+        .added_within_an_hour(&store.target, situation.now);
+    let left = limit.saturating_sub(added);
+    Some((left.extents_floor(store.group.extent), until))
+}
+
+pub(super) fn within_an_hour(
+    (allowed, cap): (Extents, Option<Cap>),
+    left: Option<Extents>,
+) -> (Extents, Option<Cap>) {
+    match left {
+        Some(left) if left < allowed => (left, Some(Cap::GrowthPerHour)),
+        Some(_) | None => (allowed, cap),
     }
 }
 

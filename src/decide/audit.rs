@@ -81,6 +81,7 @@ fn held(hold: &Hold) -> Option<Finding> {
         Reason::Group { .. }
         | Reason::StateUnknown
         | Reason::AtMaxSize { .. }
+        | Reason::AtGrowthPerHour { .. }
         | Reason::CoolingDown { .. }
         | Reason::Disabled => (Severity::Warning, None),
         Reason::DryRun { .. } | Reason::Merging | Reason::AtUsefulSize { .. } | Reason::Busy => {
@@ -157,14 +158,14 @@ fn why_not(guarding: &Guarding, is_monitored: bool, lvm: Autoextend) -> String {
 
 /// Whether the next step, as LVM and as cowherd would take it, has room.
 fn next_step(policy: &Policy, store: &Store<'_>) -> Option<Finding> {
-    let growth = policy.growth(store.target.resource);
+    let growth = &store.growth(policy);
     if store.damage.is_some() || store.size >= store.useful_max || !growth.enabled {
         return None;
     }
     let extent = store.group.extent;
     let step = amount::usual(store, growth).min(store.useful_max.saturating_sub(store.size));
     let cost = store.cost(store.size.saturating_add(step)).bytes(extent);
-    let reserve = policy.reserve.of(store.group.size);
+    let reserve = policy.reserve(store.group);
     let room = store.group.free_bytes().saturating_sub(reserve);
     if cost <= room {
         return None;

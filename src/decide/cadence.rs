@@ -22,7 +22,7 @@ pub struct Due {
 
 /// How much may still be written before the nearest trigger; past it, before the store is full.
 fn distance(situation: &Situation<'_>, store: &Store<'_>, fill: Fill) -> Bytes {
-    let growth = situation.policy.growth(store.target.resource);
+    let growth = &store.growth(situation.policy);
     let timing = &situation.policy.timing;
     let rate = situation.history.rate(&store.target);
     let percent = trigger::threshold_percent(store, growth);

@@ -11,19 +11,17 @@ use super::store::Store;
 /// is a comparison with zero.
 #[must_use]
 pub fn growable(situation: &Situation<'_>, store: &Store<'_>) -> Bytes {
-    let growth = situation.policy.growth(store.target.resource);
+    let growth = &store.growth(situation.policy);
     let forbidden = store.damage.is_some() || store.group.obstacle.is_some();
     if forbidden || !growth.enabled || situation.policy.dry_run {
         return Bytes::ZERO;
     }
     let extent = store.group.extent;
-    let reserve = situation
-        .policy
-        .reserve
-        .of(store.group.size)
-        .extents_ceil(extent);
+    let reserve = situation.policy.reserve(store.group).extents_ceil(extent);
     let free = store.group.free.saturating_sub(reserve);
-    let (allowed, _) = amount::allowed(store, growth, free);
+    let left = amount::left_this_hour(situation, store, growth);
+    let allowed = amount::allowed(store, growth, free);
+    let (allowed, _) = amount::within_an_hour(allowed, left.map(|(left, _)| left));
     let step = store
         .size
         .percent_ceil(growth.extend_percent)

@@ -166,7 +166,7 @@ enum Verdict<'a> {
 }
 
 fn judge<'a>(situation: &Situation<'_>, store: Store<'a>) -> Verdict<'a> {
-    let growth = situation.policy.growth(store.target.resource);
+    let growth = &store.growth(situation.policy);
     let rate = situation.history.rate(&store.target);
     let due = store.fill.and_then(|fill| {
         trigger::of(
@@ -214,7 +214,7 @@ fn hold<'a>(store: &Store<'_>, reason: Reason) -> Verdict<'a> {
 
 /// What stands in the way of any extension of this store, the most telling reason first.
 fn obstacle(situation: &Situation<'_>, store: &Store<'_>) -> Option<Reason> {
-    let growth = situation.policy.growth(store.target.resource);
+    let growth = &store.growth(situation.policy);
     if let Some(obstacle) = store.group.obstacle {
         return Some(Reason::Group { obstacle });
     }
@@ -241,11 +241,13 @@ fn obstacle(situation: &Situation<'_>, store: &Store<'_>) -> Option<Reason> {
             max: store.useful_max.bytes(store.group.extent),
         });
     }
-    let max_size = growth.max_size?;
-    if store.size >= max_size.extents_floor(store.group.extent) {
-        return Some(Reason::AtMaxSize { max: max_size });
+    let at_max = |max: &Bytes| store.size >= max.extents_floor(store.group.extent);
+    if let Some(max) = growth.max_size.filter(at_max) {
+        return Some(Reason::AtMaxSize { max });
     }
-    None
+    let (left, until) = amount::left_this_hour(situation, store, growth)?;
+    let limit = growth.growth_per_hour?;
+    (left == Extents::ZERO).then_some(Reason::AtGrowthPerHour { limit, until })
 }
 
 fn grant(
@@ -278,7 +280,7 @@ fn try_grant(
     room: &mut Room<'_>,
 ) -> Result<Extension, Reason> {
     let store = &candidate.store;
-    let growth = situation.policy.growth(store.target.resource);
+    let growth = &store.growth(situation.policy);
     let cooling = situation
         .history
         .cooling(&store.target, situation.now, candidate.secs_to_full);
@@ -290,6 +292,8 @@ fn try_grant(
     }
     let wanted = amount::wanted(situation, store);
     let allowed = amount::allowed(store, growth, wanted);
+    let left = amount::left_this_hour(situation, store, growth);
+    let allowed = amount::within_an_hour(allowed, left.map(|(left, _)| left));
     let allowed = amount::after_refusals(allowed, situation.history.refusals(&store.target));
     let (granted, cap) = room.take(store, allowed)?;
     let fill = store.fill.ok_or(Reason::StateUnknown)?;

@@ -3,7 +3,7 @@
 //! `thin_pool_check_overprovisioning` (`lib/metadata/thin_manip.c`).
 
 use crate::model::audit::Autoextend;
-use crate::model::inventory::{Inventory, ThinPool, VolumeGroup};
+use crate::model::inventory::{Inventory, ThinPool, ThinSums, VolumeGroup};
 use crate::model::units::Bytes;
 
 /// The sums of one pool.
@@ -42,8 +42,10 @@ pub fn of(inventory: &Inventory, group: &VolumeGroup, pool: &ThinPool) -> Overco
         };
     }
     let all = || inventory.pools.iter().filter(|p| p.id.vg == group.uuid);
-    let virtual_size = sum(all().map(|pool| pool.virtual_size));
-    let pools = sum(all().map(|pool| pool.data.bytes(group.extent)));
+    let ThinSums {
+        virtual_size,
+        pools,
+    } = inventory.thin_sums(group);
     let free = group.free_bytes();
     let exceeds = if virtual_size <= pools {
         Exceeds::Nothing
@@ -60,10 +62,6 @@ pub fn of(inventory: &Inventory, group: &VolumeGroup, pool: &ThinPool) -> Overco
         is_of_group: all().count() > 1,
         exceeds,
     }
-}
-
-fn sum(sizes: impl Iterator<Item = Bytes>) -> Bytes {
-    sizes.fold(Bytes::ZERO, Bytes::saturating_add)
 }
 
 /// LVM's warnings about this pool, word for word; none when LVM would be silent.

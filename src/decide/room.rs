@@ -79,11 +79,7 @@ impl<'a> Room<'a> {
 
 impl Left {
     fn of(situation: &Situation<'_>, group: &VolumeGroup) -> Self {
-        let reserve = situation
-            .policy
-            .reserve
-            .of(group.size)
-            .extents_ceil(group.extent);
+        let reserve = situation.policy.reserve(group).extents_ceil(group.extent);
         Self {
             extents: group.free.saturating_sub(reserve),
             reserve,
@@ -101,7 +97,7 @@ impl Left {
 
 /// What the next extension of this metadata device will take from the group.
 fn metadata_step(situation: &Situation<'_>, store: &Store<'_>) -> Extents {
-    let growth = &situation.policy.metadata;
+    let growth = &store.growth(situation.policy);
     let at_max = growth
         .max_size
         .is_some_and(|max| store.size >= max.extents_floor(store.group.extent));

@@ -5,6 +5,7 @@ use crate::model::inventory::{
 };
 use crate::model::names::{Resource, Target, VolumeName};
 use crate::model::plan::Reason;
+use crate::model::policy::{Growth, Policy};
 use crate::model::time::Moment;
 use crate::model::units::{Bytes, Extents};
 
@@ -22,6 +23,7 @@ pub struct Store<'a> {
     pub target: Target,
     pub name: &'a VolumeName,
     pub group: &'a VolumeGroup,
+    pub tags: &'a [String],
     /// LVM's size.
     pub size: Extents,
     /// The kernel's numbers, when it gave any.
@@ -73,6 +75,12 @@ impl Fill {
 }
 
 impl Store<'_> {
+    /// How the policy lets it grow.
+    #[must_use]
+    pub fn growth(&self, policy: &Policy) -> Growth {
+        policy.growth(self.target.resource, self.name, self.tags)
+    }
+
     /// Extents that LVM takes from the group to bring this store to `size`, the store's own included.
     #[must_use]
     pub fn cost(&self, size: Extents) -> Extents {
@@ -145,6 +153,7 @@ fn data<'a>(group: &'a VolumeGroup, pool: &'a ThinPool) -> Store<'a> {
         },
         name: &pool.name,
         group,
+        tags: &pool.tags,
         size: pool.data,
         fill,
         seen_at: seen_at(&pool.kernel),
@@ -174,6 +183,7 @@ fn metadata<'a>(group: &'a VolumeGroup, pool: &'a ThinPool) -> Store<'a> {
         },
         name: &pool.name,
         group,
+        tags: &pool.tags,
         size: pool.metadata,
         fill,
         seen_at: seen_at(&pool.kernel),
@@ -198,6 +208,7 @@ fn cow<'a>(group: &'a VolumeGroup, snapshot: &'a CowSnapshot) -> Store<'a> {
         },
         name: &snapshot.name,
         group,
+        tags: &snapshot.tags,
         size: snapshot.size,
         fill: usage.map(|usage| Fill {
             used: usage.allocated.bytes(),

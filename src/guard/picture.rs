@@ -64,7 +64,7 @@ impl Engine {
             .inventory
             .groups
             .iter()
-            .map(|group| (group.name.clone(), self.policy.reserve.of(group.size)));
+            .map(|group| (group.name.clone(), self.policy.reserve(group)));
         View {
             at: now,
             started: self.started.wall,
@@ -88,10 +88,8 @@ fn store_views(situation: &Situation<'_>) -> Vec<StoreView> {
             growable: decide::forecast::growable(situation, &store),
             fill_bytes_per_second: situation.history.trend(&store.target),
             useful_max: useful_max(&store),
-            threshold_percent: decide::threshold_percent(
-                &store,
-                situation.policy.growth(store.target.resource),
-            ),
+            enabled: store.growth(situation.policy).enabled,
+            threshold_percent: decide::threshold_percent(&store, &store.growth(situation.policy)),
             target: store.target,
         })
         .collect()

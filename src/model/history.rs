@@ -20,6 +20,9 @@ const SAMPLE_MIN: Duration = Duration::from_millis(5);
 /// The latency of as many extensions is remembered: enough for a p95, soon forgotten. What matters of it
 /// to a host is `safety_factor`, which multiplies it.
 const LATENCIES_MAX: usize = 32;
+/// Of `growth_per_hour`.
+const HOUR: Duration = Duration::from_secs(3600);
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     tracks: BTreeMap<Target, Track>,
@@ -38,6 +41,8 @@ pub struct Track {
     cooling: Option<Cooling>,
     /// How often in a row lvextend refused.
     refusals: u64,
+    /// What was added within the last hour, oldest first.
+    added: VecDeque<(Moment, Bytes)>,
     pub record: Record,
 }
 
@@ -95,7 +100,7 @@ impl History {
         match &outcome.end {
             // Nothing was run: somebody else was faster. What is known must be read again first.
             End::Changed { .. } => track.note_changed(now.moment, policy),
-            End::Extended { .. } => track.note_success(outcome.extension.added(), now.wall),
+            End::Extended { .. } => track.note_success(outcome.extension.added(), now),
             End::Failed { failure, .. } => track.note_failure(*failure, now.moment, policy),
         }
         if matches!(outcome.end, End::Extended { .. }) {
@@ -150,6 +155,19 @@ impl History {
         (until > now).then_some(Cooling { until, ..cooling })
     }
 
+    /// What was added to this store within the last hour, and until when the oldest of that counts.
+    #[must_use]
+    pub fn added_within_an_hour(&self, target: &Target, now: Moment) -> (Bytes, Moment) {
+        let added = self.tracks.get(target).map(|track| &track.added);
+        let recent = added
+            .into_iter()
+            .flatten()
+            .filter(|(at, _)| now.since(*at) < HOUR);
+        let sum = |sum: Bytes, (_, added): &(Moment, Bytes)| sum.saturating_add(*added);
+        let until = recent.clone().map(|(at, _)| at.after(HOUR)).next();
+        (recent.fold(Bytes::ZERO, sum), until.unwrap_or(now))
+    }
+
     /// How often in a row lvextend refused to extend this store.
     #[must_use]
     pub fn refusals(&self, target: &Target) -> u64 {
@@ -181,13 +199,18 @@ impl Track {
         self.last = Some((at, used));
     }
 
-    fn note_success(&mut self, added: Bytes, wall: UnixSeconds) {
+    fn note_success(&mut self, added: Bytes, now: Now) {
+        self.added.push_back((now.moment, added));
+        let is_old = |(at, _): &(Moment, Bytes)| now.moment.since(*at) >= HOUR;
+        while self.added.front().is_some_and(is_old) {
+            self.added.pop_front();
+        }
         self.cooling = None;
         self.refusals = 0;
         self.record.attempts += 1;
         self.record.failures_in_a_row = 0;
         self.record.added = self.record.added.saturating_add(added);
-        self.record.last_success = Some(wall);
+        self.record.last_success = Some(now.wall);
     }
 
     fn note_changed(&mut self, at: Moment, policy: &HistoryPolicy) {

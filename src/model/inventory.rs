@@ -55,6 +55,14 @@ pub enum GroupObstacle {
     DuplicateName,
 }
 
+/// What LVM sums up over a group to tell whether thin volumes promise more than there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThinSums {
+    /// Of all thin volumes, snapshots included.
+    pub virtual_size: Bytes,
+    pub pools: Bytes,
+}
+
 /// A thin pool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ThinPool {
@@ -77,6 +85,8 @@ pub struct ThinPool {
     pub oldest_snapshot: Option<UnixSeconds>,
     /// LVM `transaction_id`.
     pub transaction_id: Option<u64>,
+    /// LVM `lv_tags`.
+    pub tags: Vec<String>,
     pub kernel: Kernel<PoolStatus>,
 }
 
@@ -98,6 +108,8 @@ pub struct CowSnapshot {
     pub created: Option<UnixSeconds>,
     /// LVM `lv_merging`: it is being merged or will be once its origin is closed.
     pub merging: bool,
+    /// LVM `lv_tags`.
+    pub tags: Vec<String>,
     pub kernel: Kernel<CowStatus>,
 }
 
@@ -189,9 +201,20 @@ impl Inventory {
     pub fn group(&self, uuid: &Uuid) -> Option<&VolumeGroup> {
         self.groups.iter().find(|group| group.uuid == *uuid)
     }
-}
 
-impl Inventory {
+    #[must_use]
+    pub fn thin_sums(&self, group: &VolumeGroup) -> ThinSums {
+        let nothing = ThinSums {
+            virtual_size: Bytes::ZERO,
+            pools: Bytes::ZERO,
+        };
+        let pools = self.pools.iter().filter(|pool| pool.id.vg == group.uuid);
+        pools.fold(nothing, |sums, pool| ThinSums {
+            virtual_size: sums.virtual_size.saturating_add(pool.virtual_size),
+            pools: sums.pools.saturating_add(pool.data.bytes(group.extent)),
+        })
+    }
+
     /// Takes one group over from an earlier inventory, in place of what this one has of it.
     pub fn keep(&mut self, group: &VolumeGroup, earlier: &Self) {
         self.groups.retain(|other| other.uuid != group.uuid);
@@ -335,6 +358,7 @@ mod tests {
             chunk,
             created: None,
             merging: false,
+            tags: Vec::new(),
             kernel: Kernel::Inactive,
         }
     }

@@ -60,6 +60,8 @@ pub enum Cap {
     GroupSpace,
     /// The configured largest size.
     MaxSize,
+    /// What is configured for an hour.
+    GrowthPerHour,
     /// LVM or the kernel can use no more.
     UsefulSize,
 }
@@ -109,6 +111,11 @@ pub enum Reason {
     AtMaxSize {
         max: Bytes,
     },
+    /// What is configured for an hour has been added within the last one.
+    AtGrowthPerHour {
+        limit: Bytes,
+        until: Moment,
+    },
     /// The largest size that LVM and the kernel can use is reached.
     AtUsefulSize {
         max: Bytes,
@@ -131,6 +138,7 @@ impl Reason {
         match self {
             Self::NoRoom { .. }
             | Self::AtMaxSize { .. }
+            | Self::AtGrowthPerHour { .. }
             | Self::CoolingDown { .. }
             | Self::Busy
             | Self::Stuck
@@ -187,7 +195,9 @@ impl Extension {
 impl Reason {
     const fn ages(&self) -> bool {
         match self {
-            Self::CoolingDown { .. } | Self::Busy | Self::Stuck => true,
+            Self::AtGrowthPerHour { .. } | Self::CoolingDown { .. } | Self::Busy | Self::Stuck => {
+                true
+            }
             Self::Disabled
             | Self::DryRun { .. }
             | Self::Group { .. }
@@ -222,6 +232,7 @@ impl Reason {
             Self::Late => "late",
             Self::NoRoom { .. } => "no_room",
             Self::AtMaxSize { .. } => "max_size",
+            Self::AtGrowthPerHour { .. } => "growth_per_hour",
             Self::AtUsefulSize { .. } => "useful_size",
             Self::CoolingDown { .. } => "cooling_down",
             Self::Busy => "busy",
@@ -230,7 +241,7 @@ impl Reason {
     }
 
     /// Every label that `label` can give, for series that exist before they are needed.
-    pub const LABELS: [&str; 22] = [
+    pub const LABELS: [&str; 23] = [
         "busy",
         "clustered",
         "cooling_down",
@@ -238,6 +249,7 @@ impl Reason {
         "dry_run",
         "duplicate_name",
         "exported",
+        "growth_per_hour",
         "invalid",
         "late",
         "max_size",
@@ -285,6 +297,7 @@ impl fmt::Display for Cap {
         f.write_str(match self {
             Self::GroupSpace => "what the volume group has left beyond its reserve",
             Self::MaxSize => "max_size",
+            Self::GrowthPerHour => "growth_per_hour",
             Self::UsefulSize => "the largest useful size",
         })
     }
@@ -321,6 +334,12 @@ impl fmt::Display for Reason {
                 "the volume group has {free} free and keeps {reserve} in reserve: add a physical volume or free extents"
             ),
             Self::AtMaxSize { max } => write!(f, "it has reached max_size ({max})"),
+            Self::AtGrowthPerHour { limit, .. } => {
+                write!(
+                    f,
+                    "it has grown by growth_per_hour ({limit}) within an hour"
+                )
+            }
             Self::AtUsefulSize { max } => {
                 write!(f, "it has reached the largest useful size ({max})")
             }
@@ -458,7 +477,8 @@ impl Hold {
             | Reason::Late
             | Reason::Stuck
             | Reason::NoRoom { .. }
-            | Reason::AtMaxSize { .. } => true,
+            | Reason::AtMaxSize { .. }
+            | Reason::AtGrowthPerHour { .. } => true,
         }
     }
 

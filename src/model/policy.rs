@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::Resource;
+use super::inventory::VolumeGroup;
+use super::names::{Resource, VolumeName};
+use super::rule::Rule;
 use super::units::Bytes;
 
 /// What the guard may do. Built by `config`, which has checked every range.
@@ -18,6 +20,8 @@ pub struct Policy {
     pub reserve: Reserve,
     pub timing: Timing,
     pub history: HistoryPolicy,
+    /// What differs for some volumes.
+    pub rules: Vec<Rule>,
 }
 
 /// How one kind of store grows.
@@ -34,6 +38,8 @@ pub struct Growth {
     pub headroom: Bytes,
     /// Never grow beyond this.
     pub max_size: Option<Bytes>,
+    /// Add no more than this within an hour.
+    pub growth_per_hour: Option<Bytes>,
 }
 
 /// Free space of each volume group that automatic extension leaves alone: the larger of the two.
@@ -91,13 +97,28 @@ pub struct HistoryPolicy {
 }
 
 impl Policy {
+    /// How a store of this volume grows.
     #[must_use]
-    pub const fn growth(&self, resource: Resource) -> &Growth {
-        match resource {
-            Resource::Data => &self.data,
-            Resource::Metadata => &self.metadata,
-            Resource::Cow => &self.snapshot,
-        }
+    pub fn growth(&self, resource: Resource, volume: &VolumeName, tags: &[String]) -> Growth {
+        let base = match resource {
+            Resource::Data => self.data,
+            Resource::Metadata => self.metadata,
+            Resource::Cow => self.snapshot,
+        };
+        self.rules
+            .iter()
+            .filter(|rule| rule.selector.selects(volume, tags))
+            .fold(base, |growth, rule| rule.change(resource).over(growth))
+    }
+
+    /// What is left of a group's free space.
+    #[must_use]
+    pub fn reserve(&self, group: &VolumeGroup) -> Bytes {
+        self.rules
+            .iter()
+            .filter(|rule| rule.selector.selects_group(&group.name))
+            .fold(self.reserve, |reserve, rule| rule.reserve.over(reserve))
+            .of(group.size)
     }
 }
 

@@ -43,6 +43,8 @@ pub struct StoreView {
     pub fill_bytes_per_second: f64,
     /// Largest size that LVM and the kernel can use.
     pub useful_max: Bytes,
+    /// Whether the policy lets the guard extend it.
+    pub enabled: bool,
     /// Where it is extended: the policy's threshold, or LVM's lower one for small pool metadata.
     pub threshold_percent: u64,
 }

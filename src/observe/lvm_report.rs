@@ -221,6 +221,7 @@ fn pool(
             .filter_map(|lv| lv.time("lv_time"))
             .min_by(|a, b| a.0.total_cmp(&b.0)),
         transaction_id: segment.number("transaction_id").ok(),
+        tags: row.tags(),
         kernel: Kernel::Inactive,
     })
 }
@@ -241,6 +242,7 @@ fn snapshot(row: &Row, segment: Option<&Row>, group: &VolumeGroup) -> Result<Cow
         chunk: segment.bytes("chunk_size")?,
         created: row.time("lv_time"),
         merging: row.text("lv_attr").starts_with('S'),
+        tags: row.tags(),
         kernel: Kernel::Inactive,
     })
 }
@@ -263,6 +265,13 @@ impl Row {
 
     fn bytes(&self, field: &str) -> Result<Bytes, String> {
         self.number(field).map(Bytes)
+    }
+
+    fn tags(&self) -> Vec<String> {
+        let tags = self.text("lv_tags").split(',');
+        tags.filter(|tag| !tag.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     fn time(&self, field: &str) -> Option<UnixSeconds> {

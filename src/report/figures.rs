@@ -9,7 +9,6 @@ use crate::model::inventory::{
 };
 use crate::model::names::{Resource, Target, Uuid, VolumeId};
 use crate::model::plan::Hold;
-use crate::model::policy::Growth;
 use crate::model::units::{Bytes, Extents};
 use crate::model::view::{StoreView, View};
 
@@ -19,7 +18,6 @@ pub struct Figures<'a> {
     pub store: &'a StoreView,
     pub volume: Volume<'a>,
     pub group: &'a VolumeGroup,
-    pub growth: &'a Growth,
     pub hold: Option<&'a Hold>,
     /// What the kernel says the store can hold; LVM's size while the kernel does not tell.
     pub size: Bytes,
@@ -69,7 +67,7 @@ pub fn all(view: &View) -> Vec<Figures<'_>> {
             let volume = *volumes.get(&store.target.volume)?;
             let group = *groups.get(&store.target.volume.vg)?;
             let hold = holds.get(&store.target).copied();
-            Some(Figures::of(view, store, volume, group, hold))
+            Some(Figures::of(store, volume, group, hold))
         })
         .collect()
 }
@@ -100,7 +98,6 @@ fn volumes(view: &View) -> BTreeMap<&VolumeId, Volume<'_>> {
 
 impl<'a> Figures<'a> {
     fn of(
-        view: &'a View,
         store: &'a StoreView,
         volume: Volume<'a>,
         group: &'a VolumeGroup,
@@ -124,7 +121,6 @@ impl<'a> Figures<'a> {
             store,
             volume,
             group,
-            growth: view.policy.growth(resource),
             hold,
             size,
             used: fill.map(|(used, _)| used),

@@ -161,6 +161,10 @@ families! {
         "Free space in the LVM metadata area (LVM vg_mda_free)."
     VG_POOL_METADATA_SPARE "cowherd_vg_pool_metadata_spare_bytes" Gauge Bytes [vg]
         "Size of the pool metadata spare volume (LVM lvol0_pmspare), 0 if there is none."
+    VG_THIN_VIRTUAL_SIZE "cowherd_vg_thin_virtual_size_bytes" Gauge Bytes [vg]
+        "Sum of the virtual sizes of all thin volumes of the group; LVM warns when it exceeds the thin pools, the free space or the group (LVM lv_size)."
+    VG_THIN_POOLS_SIZE "cowherd_vg_thin_pools_size_bytes" Gauge Bytes [vg]
+        "Sum of the sizes of all thin pools of the group (LVM lv_size)."
     VG_DUPLICATE_NAMES "cowherd_vg_duplicate_names" Gauge Count []
         "Volume groups left out because another one has the same name."
 

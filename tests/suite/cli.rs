@@ -51,7 +51,7 @@ fn every_fault_of_the_configuration_is_told_at_once() {
         let expected = format!(
             "cowherd: configuration {shown} has 2 faults:\n  \
              snapshot.sise is an unknown key (1), expected one of enabled, extend_min, \
-             extend_percent, headroom, max_size, threshold_percent\n  \
+             extend_percent, growth_per_hour, headroom, max_size, threshold_percent\n  \
              snapshot.threshold_percent is 0, expected a whole number from 1 to 99\n"
         );
         assert_eq!(told(&output), expected, "{command}");

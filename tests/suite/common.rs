@@ -103,6 +103,7 @@ impl Herd {
             snapshots: 2,
             oldest_snapshot: Some(UnixSeconds(1_799_900_000.0)),
             transaction_id: Some(7),
+            tags: Vec::new(),
             kernel,
         });
         self.view
@@ -131,6 +132,7 @@ impl Herd {
             chunk: Bytes(4096),
             created: Some(UnixSeconds(1_799_990_000.0)),
             merging: false,
+            tags: Vec::new(),
             kernel,
         });
         self.view
@@ -192,6 +194,7 @@ impl Herd {
     }
 
     fn store(&mut self, id: &VolumeId, name: &VolumeName, resource: Resource, useful_max: Bytes) {
+        let growth = self.view.policy.growth(resource, name, &[]);
         self.view.stores.push(StoreView {
             target: Target {
                 volume: id.clone(),
@@ -202,7 +205,8 @@ impl Herd {
             growable: Bytes::mib(1024),
             fill_bytes_per_second: 0.0,
             useful_max,
-            threshold_percent: self.view.policy.growth(resource).threshold_percent,
+            enabled: true,
+            threshold_percent: growth.threshold_percent,
         });
     }
 }
@@ -251,6 +255,7 @@ fn policy() -> Policy {
         extend_min: Bytes::ZERO,
         headroom: Bytes::ZERO,
         max_size: None,
+        growth_per_hour: None,
     };
     Policy {
         dry_run: false,
@@ -261,6 +266,7 @@ fn policy() -> Policy {
             bytes: Bytes(Bytes::GIB),
             percent: 0,
         },
+        rules: Vec::new(),
         timing: Timing {
             horizon: Duration::from_secs(60),
             safety_factor: 3,

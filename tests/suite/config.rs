@@ -27,6 +27,7 @@ fn the_shipped_file_names_every_key() {
     // An unknown key is answered with the known ones of its table.
     let tables = [
         "",
+        "[[rule]]",
         "[thin_pool.data]",
         "[snapshot]",
         "[volume_group]",
@@ -43,7 +44,12 @@ fn the_shipped_file_names_every_key() {
             .split_once("expected one of ")
             .expect("it lists the known keys");
         for key in known.split(", ") {
-            let written = [format!("{key} ="), format!("[{key}]"), format!("[{key}.")];
+            let written = [
+                format!("{key} ="),
+                format!("[{key}]"),
+                format!("[{key}."),
+                format!("[[{key}]]"),
+            ];
             assert!(
                 written.iter().any(|form| text.contains(form)),
                 "{key} of {table:?} is missing"
@@ -54,9 +60,17 @@ fn the_shipped_file_names_every_key() {
 
 #[test]
 fn its_commented_keys_are_valid_too() {
-    let text = shipped().replace("\n#max_size", "\nmax_size");
+    // Prose has a space after its `#`.
+    let shipped = shipped();
+    let lines = shipped.lines().map(|line| match line.strip_prefix('#') {
+        Some(key) if !key.starts_with(' ') => key,
+        Some(_) | None => line,
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
     let config = config::parse(&text, Path::new("cowherd.toml")).expect("it is valid");
     assert!(config.policy.data.max_size.is_some());
+    assert!(config.policy.snapshot.growth_per_hour.is_some());
+    assert_eq!(config.policy.rules.len(), 2);
 }
 
 #[test]
@@ -105,7 +119,7 @@ fn every_fault_is_told_at_once_with_key_value_and_range() {
             r#"thin_pool.data.max_size is "-1 GiB", expected a size such as "64 MiB" or a number of bytes, up to 8 EiB"#,
             "thin_pool.data.threshold_percent is 0, expected a whole number from 1 to 99",
             "thin_pool.metadata.threshold_percent is 101, expected a whole number from 1 to 99",
-            "threshold is an unknown key (80), expected one of dry_run, front, guard, history, log, snapshot, thin_pool, timing, volume_group, web",
+            "threshold is an unknown key (80), expected one of dry_run, front, guard, history, log, rule, snapshot, thin_pool, timing, volume_group, web",
             "timing.late_after_ms is 99, expected a whole number from 100 to 60000",
             "timing.lock_wait_ms is 15001, expected a whole number from 100 to 15000",
             "timing.look_min_ms is 5000, expected at most look_max_ms (100)",
@@ -114,6 +128,43 @@ fn every_fault_is_told_at_once_with_key_value_and_range() {
             r#"web.listen_addresses is ["localhost"], expected a list of addresses such as ["127.0.0.1:10845"]"#,
             r#"web.telemetry_path is metrics, expected a path such as "/metrics""#,
         ]
+    );
+}
+
+#[test]
+fn a_rule_must_select_and_may_only_say_what_it_can() {
+    let text = r#"
+        [[rule]]
+        snapshot.enabled = false
+        [[rule]]
+        volume_group = "pve/*"
+        tag = "@gold"
+        [[rule]]
+        volume_group = "pve"
+        name = "vm-*"
+        reserve = "1 GiB"
+        reserve_percent = 200
+        [[rule]]
+        name = ""
+        snapshot.threshold = 80
+    "#;
+    assert_eq!(
+        faults(text),
+        [
+            "rule[1].volume_group is missing, expected at least one of volume_group, name, tag",
+            r#"rule[2].tag is "@gold", expected an LVM tag without its @: letters, digits and _ + . - / = ! : & #"#,
+            r#"rule[2].volume_group is "pve/*", expected a pattern of letters, digits and + _ . - with * and ?"#,
+            "rule[2].volume_group is missing, expected at least one of volume_group, name, tag",
+            "rule[3].reserve is in a rule with name or tag, expected a rule that selects by volume_group alone",
+            "rule[3].reserve_percent is 200, expected a whole number from 0 to 100",
+            r#"rule[4].name is "", expected a pattern of letters, digits and + _ . - with * and ?"#,
+            "rule[4].snapshot.threshold is an unknown key (80), expected one of enabled, extend_min, extend_percent, growth_per_hour, headroom, max_size, threshold_percent",
+            "rule[4].volume_group is missing, expected at least one of volume_group, name, tag",
+        ]
+    );
+    assert_eq!(
+        faults("rule = 5"),
+        ["rule is 5, expected tables, each below [[rule]]"]
     );
 }
 

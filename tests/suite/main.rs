@@ -10,6 +10,7 @@ mod front;
 mod metrics;
 mod page;
 mod plan;
+mod rules;
 mod scale;
 mod simulation;
 mod unit;

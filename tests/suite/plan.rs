@@ -166,6 +166,24 @@ fn metadata_comes_first_and_its_next_step_is_kept_from_data() {
 }
 
 #[test]
+fn growth_per_hour_caps_and_holds_until_the_hour_is_over() {
+    let mut world = World::new(vec![], vec![snapshot('s', 100, 90)]);
+    world.policy.snapshot.growth_per_hour = Some(Bytes::mib(4 * 7));
+    let plan = world.plan();
+    assert_eq!(only(&plan).to, Extents(107));
+    assert_eq!(
+        only(&plan).capped.map(|capped| capped.by),
+        Some(Cap::GrowthPerHour)
+    );
+    world.succeed(&plan);
+    assert_eq!(held(&world.plan()), ["growth_per_hour"]);
+    world.now = world.now.after(Duration::from_secs(3599));
+    assert_eq!(held(&world.plan()), ["growth_per_hour"]);
+    world.now = world.now.after(Duration::from_secs(1));
+    assert_eq!(only(&world.plan()).to, Extents(114));
+}
+
+#[test]
 fn max_size_caps_and_then_holds() {
     let mut world = World::new(vec![], vec![snapshot('s', 100, 90)]);
     world.policy.snapshot.max_size = Some(Bytes::mib(4 * 107));

@@ -11,9 +11,9 @@ use cowherd::model::inventory::{
     PoolUsage, ThinPool, VolumeGroup,
 };
 use cowherd::model::names::{Name, Resource, Target, Uuid, VolumeId, VolumeName};
-use cowherd::model::plan::Plan;
+use cowherd::model::plan::{End, Failure, Outcome, Plan};
 use cowherd::model::policy::Policy;
-use cowherd::model::time::Moment;
+use cowherd::model::time::{Moment, Now, UnixSeconds};
 use cowherd::model::units::{Bytes, Extents, Sectors};
 
 pub(crate) const EXTENT: Bytes = Bytes::mib(4);
@@ -69,6 +69,24 @@ impl World {
         }
     }
 
+    /// The same, and the history has it.
+    pub(crate) fn succeed(&mut self, plan: &Plan) {
+        self.apply(plan);
+        let now = Now {
+            moment: self.now,
+            wall: UnixSeconds(1_800_000_000.0),
+        };
+        for extension in &plan.extensions {
+            let kernel_total = extension.kernel_total.saturating_add(extension.added());
+            let outcome = Outcome {
+                end: End::Extended { kernel_total },
+                ..Outcome::not_started(extension.clone(), Failure::Refused, String::new())
+            };
+            self.history
+                .note_outcome(&outcome, now, &self.policy.history);
+        }
+    }
+
     /// Makes the history believe in a steady writer.
     pub(crate) fn fill_at(&mut self, target: &Target, rate: Bytes) {
         for step in 0..200 {
@@ -98,7 +116,7 @@ pub(crate) fn target(letter: char, resource: Resource) -> Target {
     }
 }
 
-fn name(lv: &str) -> VolumeName {
+pub(crate) fn name(lv: &str) -> VolumeName {
     let parse = |text| Name::parse(text).expect("a literal LVM name");
     VolumeName {
         vg: parse("vg"),
@@ -144,6 +162,7 @@ pub(crate) fn pool(
         snapshots: 0,
         oldest_snapshot: None,
         transaction_id: Some(1),
+        tags: Vec::new(),
         kernel: Kernel::Known {
             at: Moment(Duration::from_secs(1000)),
             suspended: false,
@@ -194,6 +213,7 @@ pub(crate) fn snapshot(letter: char, extents: u64, percent: u64) -> CowSnapshot 
         chunk: Bytes(4096),
         created: None,
         merging: false,
+        tags: Vec::new(),
         kernel: Kernel::Known {
             at: Moment(Duration::from_secs(1000)),
             suspended: false,

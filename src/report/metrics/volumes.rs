@@ -31,7 +31,7 @@ const UUID_GROUPS: [usize; 7] = [6, 4, 4, 4, 4, 4, 6];
 
 pub(super) fn write(sheet: &mut Sheet, view: &View) {
     for group in &view.inventory.groups {
-        volume_group(sheet, group);
+        volume_group(sheet, &view.inventory, group);
     }
     for (name, reserve) in &view.reserves {
         sheet.value(&names::VG_RESERVED, [name.as_str()], reserve.as_f64());
@@ -48,7 +48,7 @@ pub(super) fn write(sheet: &mut Sheet, view: &View) {
     }
 }
 
-fn volume_group(sheet: &mut Sheet, group: &VolumeGroup) {
+fn volume_group(sheet: &mut Sheet, inventory: &Inventory, group: &VolumeGroup) {
     let vg = group.name.as_str();
     sheet.truth(&names::VG_INFO, [vg, &lvm_form(&group.uuid)], true);
     sheet.value(&names::VG_SIZE, [vg], group.size.as_f64());
@@ -70,6 +70,13 @@ fn volume_group(sheet: &mut Sheet, group: &VolumeGroup) {
         [vg],
         group.pool_metadata_spare.as_f64(),
     );
+    let sums = inventory.thin_sums(group);
+    sheet.value(
+        &names::VG_THIN_VIRTUAL_SIZE,
+        [vg],
+        sums.virtual_size.as_f64(),
+    );
+    sheet.value(&names::VG_THIN_POOLS_SIZE, [vg], sums.pools.as_f64());
 }
 
 fn kernel_answers(sheet: &mut Sheet, inventory: &Inventory) {
@@ -267,7 +274,7 @@ fn snapshot_store(sheet: &mut Sheet, view: &View, figures: &Figures<'_>, snapsho
 }
 
 fn enabled(sheet: &mut Sheet, view: &View, figures: &Figures<'_>) {
-    let acts = figures.growth.enabled && !view.policy.dry_run && figures.group.obstacle.is_none();
+    let acts = figures.store.enabled && !view.policy.dry_run && figures.group.obstacle.is_none();
     sheet.truth(&names::GUARD_ENABLED, object(figures), acts);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cowherd::model::inventory::PoolMode;
 use cowherd::model::names::Resource;
-use cowherd::model::policy::Policy;
+use cowherd::model::policy::{Growth, Policy};
 use cowherd::model::time::Moment;
 use cowherd::model::units::Bytes;
 use cowherd::model::view::View;
@@ -103,7 +103,7 @@ impl Checks {
 
     /// A store was lost: there must be a reason that no guard could have helped.
     fn lost(&self, store: &Truth, host: &Host, policy: &Policy) -> Result<(), String> {
-        let growth = policy.growth(store.resource);
+        let growth = store.growth(policy);
         let stores = host.pools.len() * 2 + host.cows.len();
         let others = u32::try_from(stores).unwrap_or(u32::MAX);
         let at_trigger = Bytes(store.total / 100 * (100 - growth.threshold_percent)).as_f64();
@@ -116,6 +116,7 @@ impl Checks {
             || host.now.since(self.others_at) < RECOVERED
             || store.rate * reach >= at_trigger
             || room < wanted * Bytes(u64::from(others)).as_f64()
+            || growth.growth_per_hour.is_some()
             || growth
                 .max_size
                 .is_some_and(|max| Bytes(store.size + EXTENT.0) > max);
@@ -157,7 +158,7 @@ impl Checks {
         let now = host.now;
         let mut past = BTreeMap::new();
         for store in truths(host) {
-            let growth = view.policy.growth(store.resource);
+            let growth = store.growth(&view.policy);
             let limit = u128::from(store.total) * u128::from(growth.threshold_percent);
             let is_past = u128::from(store.used) * 100 > limit && !store.is_lost;
             if is_past && !is_blind {
@@ -180,6 +181,17 @@ impl Checks {
         }
         self.past = past;
         Ok(())
+    }
+}
+
+impl Truth {
+    fn growth(&self, policy: &Policy) -> Growth {
+        let kind = match self.resource {
+            Resource::Data | Resource::Metadata => "pool",
+            Resource::Cow => "snap",
+        };
+        let name = worlds::name(&format!("{kind}-{}", self.letter));
+        policy.growth(self.resource, &name, &[])
     }
 }
 

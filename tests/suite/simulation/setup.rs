@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use cowherd::model::inventory::PoolMode;
 use cowherd::model::policy::Policy;
+use cowherd::model::rule::{Change, ReserveChange, Rule, Selector};
 use cowherd::model::time::Moment;
 use cowherd::model::units::Bytes;
 use fastrand::Rng;
+use wildmatch::WildMatch;
 
 use super::host::{Cow, Host, Pool};
 use crate::worlds::{self, EXTENT};
@@ -24,9 +26,33 @@ pub(super) fn policy(rng: &mut Rng, mut policy: Policy) -> Policy {
             growth.max_size = Some(Bytes::mib(rng.u64(64..8192)));
         }
     }
+    if rng.u8(..) < 40 {
+        policy.rules.push(rule(rng));
+    }
     policy.reserve.percent = rng.u64(0..=10);
     policy.timing.look_max = Duration::from_secs(rng.u64(5..=60));
     policy
+}
+
+/// Some of the volumes grow in another way.
+fn rule(rng: &mut Rng) -> Rule {
+    let pattern = ["*-p", "snap-*", "pool-?"][rng.usize(..3)];
+    let change = |rng: &mut Rng| Change {
+        threshold_percent: rng.bool().then(|| rng.u64(40..=90)),
+        extend_percent: rng.bool().then(|| rng.u64(5..=60)),
+        growth_per_hour: (rng.u8(..) < 60).then(|| Bytes::mib(rng.u64(1..4096))),
+        ..Change::default()
+    };
+    Rule {
+        selector: Selector {
+            name: Some(WildMatch::new(pattern)),
+            ..Selector::default()
+        },
+        data: change(rng),
+        metadata: change(rng),
+        snapshot: change(rng),
+        reserve: ReserveChange::default(),
+    }
 }
 
 pub(super) fn host(rng: &mut Rng, now: Moment) -> Host {

@@ -12,7 +12,12 @@ pub struct Vg {
 
 impl Vg {
     pub fn create(name: &str, disks: &[String]) -> Result<Self> {
-        sh(&format!("vgcreate {name} {}", disks.join(" ")))?;
+        Self::create_with(name, disks, "")
+    }
+
+    /// With more of vgcreate's options.
+    pub fn create_with(name: &str, disks: &[String], options: &str) -> Result<Self> {
+        sh(&format!("vgcreate {options} {name} {}", disks.join(" ")))?;
         Ok(Self {
             name: name.to_owned(),
         })

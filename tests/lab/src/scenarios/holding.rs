@@ -27,6 +27,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         room_comes,
     ),
     Scenario::new(
+        "a_pool_grows_where_lvextend_use_policies_refuses",
+        "a group as Proxmox VE leaves it, a thousandth of the size: LVM's step does not fit, what fits is taken",
+        nearly_full_like_pve,
+    )
+    .deadline(Duration::from_secs(180)),
+    Scenario::new(
+        "a_rule_by_tag_holds_until_the_tag_is_gone",
+        "[[rule]] with an LVM tag: lvchange --deltag changes no device, and still the rule ends at once",
+        rule_by_tag,
+    ),
+    Scenario::new(
         "an_invalid_snapshot_is_left_alone_and_reported",
         "no extent is wasted on a lost snapshot, and somebody is told",
         invalid,
@@ -64,6 +75,68 @@ fn room_comes(lab: &mut Lab) -> Result<()> {
         lv_size("vg0/snap").is_ok_and(|size| size > Size::mib(8).as_bytes())
     })?;
     cowherd.stop()?;
+    vg.remove()
+}
+
+/// 931 GiB of which 16 are free, and a pool of 794, with MiB for GiB. Not Proxmox VE itself, which cannot run here.
+fn nearly_full_like_pve(lab: &mut Lab) -> Result<()> {
+    let [first, _] = lab.disks() else {
+        anyhow::bail!("two disks are expected");
+    };
+    let vg = Vg::create_with("pve", std::slice::from_ref(first), "-s 64k")?;
+    vg.pool("data", Size::mib(794), Size::mib(8), "")?;
+    let device = vg.thin("data", "vm-100-disk-0", Size::mib(1024))?;
+    vg.leave_free(Size::mib(16))?;
+    Writer::start(&device, Rate::Unlimited, Size::mib(660))?
+        .wait(DEADLINE)?
+        .complete()?;
+
+    let settings =
+        "activation { thin_pool_autoextend_threshold=80 thin_pool_autoextend_percent=20 }";
+    let theirs = try_sh(&format!(
+        "lvextend --use-policies --config '{settings}' pve/data"
+    ))?;
+    let before = lv_size("pve/data")?;
+    ensure!(!theirs.success(), "lvextend --use-policies: {theirs}");
+    ensure!(before == Size::mib(794).as_bytes(), "{before} bytes");
+
+    let cowherd_ = Cowherd::ready(None, &[])?;
+    wait_until("the pool grows", TOLD, || {
+        lv_size("pve/data").is_ok_and(|size| size > before)
+    })?;
+    cowherd_.wait_log("in reserve: add a physical volume", TOLD)?;
+    let added = lv_size("pve/data")? - before;
+    let left = vg.free_bytes()?;
+    println!("pve/data: {added} bytes added, {left} left for the next step of its metadata");
+    ensure!(
+        added >= Size::mib(12).as_bytes(),
+        "{added} bytes added of 16 MiB"
+    );
+    ensure!(
+        left > 0 && added + left == Size::mib(16).as_bytes(),
+        "{added} added, {left} left"
+    );
+    cowherd_.stop()?;
+    vg.remove()
+}
+
+fn rule_by_tag(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let origin = vg.thick("origin", Size::mib(64))?;
+    vg.cow_snapshot_with("origin", "snap", Size::mib(16), "--addtag scratch")?;
+    let config = "[[rule]]\nname = \"sn*\"\ntag = \"scratch\"\nsnapshot.enabled = false\n";
+    let cowherd_ = Cowherd::ready(Some(config), &[])?;
+    let writer = Writer::start(&origin, Rate::MibPerSec(4), Size::mib(14))?;
+    writer.wait(DEADLINE)?.complete()?;
+    cowherd_.wait_log("extension is disabled by policy", TOLD)?;
+    let enabled = [("vg", "vg0"), ("lv", "snap")];
+    ensure!(cowherd_.metrics()?.get("cowherd_guard_enabled", &enabled) == Some(0.0));
+    ensure!(lv_size("vg0/snap")? == Size::mib(16).as_bytes());
+    sh("lvchange --deltag scratch vg0/snap")?;
+    wait_until("the snapshot is extended", TOLD, || {
+        lv_size("vg0/snap").is_ok_and(|size| size > Size::mib(16).as_bytes())
+    })?;
+    cowherd_.stop()?;
     vg.remove()
 }
 

@@ -1,0 +1,73 @@
+//! The rules for some volumes: which they select, and what they change.
+
+use wildmatch::WildMatch;
+
+use crate::model::rule::{Change, ReserveChange, Rule, Selector};
+
+use super::section::Section;
+
+/// Letters of LVM's names, and what stands for any of them.
+const PATTERN: &str = "a pattern of letters, digits and + _ . - with * and ?";
+/// lvm2 `validate_tag`.
+const TAG: &str = "an LVM tag without its @: letters, digits and _ + . - / = ! : & #";
+
+pub(super) fn rule(section: &mut Section<'_>) -> Rule {
+    let selector = Selector {
+        volume_group: pattern(section, "volume_group"),
+        name: pattern(section, "name"),
+        tag: section.given_text("tag", TAG, is_tag),
+    };
+    let reserve = ReserveChange {
+        bytes: section.size("reserve"),
+        percent: section.given_whole("reserve_percent", 0..=100),
+    };
+    if selector == Selector::default() {
+        let expected = "at least one of volume_group, name, tag".to_owned();
+        section.fault("volume_group", &"missing", expected);
+    }
+    let is_of_group = selector.name.is_none() && selector.tag.is_none();
+    if reserve != ReserveChange::default() && !is_of_group {
+        let expected = "a rule that selects by volume_group alone".to_owned();
+        section.fault("reserve", &"in a rule with name or tag", expected);
+    }
+    let (data, metadata) = section.section("thin_pool", |pool| {
+        (
+            pool.section("data", change),
+            pool.section("metadata", change),
+        )
+    });
+    Rule {
+        selector,
+        data,
+        metadata,
+        snapshot: section.section("snapshot", change),
+        reserve,
+    }
+}
+
+/// What is said of one kind of store.
+pub(super) fn change(section: &mut Section<'_>) -> Change {
+    Change {
+        enabled: section.given_boolean("enabled"),
+        threshold_percent: section.given_whole("threshold_percent", 1..=99),
+        extend_percent: section.given_whole("extend_percent", 1..=1000),
+        extend_min: section.size("extend_min"),
+        headroom: section.size("headroom"),
+        max_size: section.size("max_size"),
+        growth_per_hour: section.size("growth_per_hour"),
+    }
+}
+
+fn pattern(section: &mut Section<'_>, key: &'static str) -> Option<WildMatch> {
+    let is_pattern = |text: &str| {
+        let is_known = |c: char| c.is_ascii_alphanumeric() || "+_.-*?".contains(c);
+        !text.is_empty() && text.chars().all(is_known)
+    };
+    let text = section.given_text(key, PATTERN, is_pattern)?;
+    Some(WildMatch::new(&text))
+}
+
+fn is_tag(text: &str) -> bool {
+    let is_known = |c: char| c.is_ascii_alphanumeric() || "_+.-/=!:&#".contains(c);
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(is_known)
+}
