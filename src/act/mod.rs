@@ -8,6 +8,7 @@ pub mod intent;
 pub mod lock;
 pub mod lvextend;
 pub mod mend;
+pub mod relieve;
 mod resume;
 
 use std::time::{Duration, Instant};

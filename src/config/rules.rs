@@ -2,6 +2,7 @@
 
 use wildmatch::WildMatch;
 
+use crate::model::names::Uuid;
 use crate::model::rule::{Change, ReserveChange, Rule, Selector};
 
 use super::section::Section;
@@ -25,10 +26,18 @@ pub(super) fn rule(section: &mut Section<'_>) -> Rule {
         let expected = "at least one of volume_group, name, tag".to_owned();
         section.fault("volume_group", &"missing", expected);
     }
+    let standby = standby(section);
     let is_of_group = selector.name.is_none() && selector.tag.is_none();
-    if reserve != ReserveChange::default() && !is_of_group {
+    let of_group = [
+        ("reserve", reserve != ReserveChange::default()),
+        ("standby", !standby.is_empty()),
+    ];
+    for (key, _) in of_group
+        .into_iter()
+        .filter(|(_, is_said)| *is_said && !is_of_group)
+    {
         let expected = "a rule that selects by volume_group alone".to_owned();
-        section.fault("reserve", &"in a rule with name or tag", expected);
+        section.fault(key, &"in a rule with name or tag", expected);
     }
     let (data, metadata) = section.section("thin_pool", |pool| {
         (
@@ -42,7 +51,25 @@ pub(super) fn rule(section: &mut Section<'_>) -> Rule {
         metadata,
         snapshot: section.section("snapshot", change),
         reserve,
+        standby,
     }
+}
+
+/// By uuid: a device's name may be another one's after the next boot.
+fn standby(section: &mut Section<'_>) -> Vec<Uuid> {
+    section
+        .texts("standby")
+        .into_iter()
+        .flatten()
+        .filter_map(|text| {
+            let uuid = Uuid::parse(&text).ok();
+            if uuid.is_none() {
+                let expected = "uuids of physical volumes, as `pvs -o pv_name,pv_uuid` shows them";
+                section.fault("standby", &text, expected.to_owned());
+            }
+            uuid
+        })
+        .collect()
 }
 
 /// What is said of one kind of store.

@@ -204,6 +204,18 @@ impl<'a> Section<'a> {
         size
     }
 
+    pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let value = self.take(key)?;
+        let all = value.as_array().and_then(|items| {
+            let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+            texts.collect()
+        });
+        if all.is_none() {
+            self.fault(key, &value, "a list of texts".to_owned());
+        }
+        all
+    }
+
     pub(super) fn addresses(&mut self, key: &'static str, default: SocketAddr) -> Vec<SocketAddr> {
         let Some(value) = self.take(key) else {
             return vec![default];

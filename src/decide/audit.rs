@@ -3,7 +3,7 @@
 
 use crate::model::audit::{Autoextend, Finding, Guarding, Severity};
 use crate::model::inventory::{Inventory, ThinPool, VolumeGroup};
-use crate::model::names::{Resource, VolumeName};
+use crate::model::names::{Resource, Uuid, VolumeName};
 use crate::model::plan::{Hold, Plan, Reason};
 use crate::model::policy::Policy;
 use crate::model::units::Bytes;
@@ -36,6 +36,19 @@ pub fn findings(
     for store in store::all(inventory) {
         found.extend(unguarded(&store, guarding));
         found.extend(next_step(policy, &store));
+    }
+    for group in &inventory.groups {
+        let is_there = |uuid: &&Uuid| inventory.spare_disks.iter().any(|disk| disk.uuid == **uuid);
+        let absent = policy.standby(group).filter(|uuid| !is_there(uuid));
+        found.extend(absent.map(|uuid| Finding {
+            severity: Severity::Warning,
+            subject: group.name.to_string(),
+            says: format!(
+                "the standby disk {} is not there, or in a group by now",
+                uuid.lvm_form()
+            ),
+            mend: Some("pvs -o pv_name,pv_uuid,vg_name".to_owned()),
+        }));
     }
     if guarding.settings.is_none() {
         found.push(Finding {

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod cadence;
 pub mod forecast;
 pub mod overcommit;
+pub mod relief;
 mod room;
 pub mod store;
 mod trigger;
@@ -86,6 +87,7 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
         grant(situation, candidate, &mut room, &mut plan);
     }
     plan.holds.sort_by_key(Hold::key);
+    (plan.reliefs, plan.relief_rests) = relief::of(situation, &plan);
     plan
 }
 

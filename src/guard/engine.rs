@@ -10,6 +10,7 @@ use crate::model::inventory::Inventory;
 use crate::model::names::{Name, Resource, Uuid, VolumeName};
 use crate::model::plan::{Extension, Hold, Outcome, Plan, Reason};
 use crate::model::policy::Policy;
+use crate::model::relief::{Relief, Relieved};
 use crate::model::tally::{Collector, CollectorRun, Lifeboat, Tally, Wake};
 use crate::model::time::{Moment, Now};
 use crate::model::view::{Build, Event, View};
@@ -61,6 +62,7 @@ pub enum Input {
         took: Duration,
     },
     Carried(Outcome),
+    Relieved(Relieved),
     /// A predecessor's extension is being mended, or has been.
     Mending {
         group: Uuid,
@@ -90,6 +92,7 @@ pub enum Order {
     Rescan,
     ReadReport,
     Extend(Box<Extension>),
+    Relieve(Box<Relief>),
     BackUp(Name),
     Publish(Box<View>),
     Tell(Note),
@@ -198,6 +201,7 @@ impl Engine {
                 self.reported(result, is_complete, faults, took, now, &mut orders);
             }
             Input::Carried(outcome) => self.carried(&outcome, now, &mut orders),
+            Input::Relieved(relieved) => self.relieved(&relieved, now, &mut orders),
             Input::Mending { group, done } => self.mending(group, done, now, &mut orders),
             Input::BackedUp { group, error, took } => {
                 self.backed_up(&group, error, took, now, &mut orders);
@@ -294,6 +298,7 @@ impl Engine {
             self.is_settled = true;
             self.tell_holds(now, orders);
             self.order_extensions(now, orders);
+            self.order_reliefs(now, orders);
         }
         for (lane, devices) in self.watch.take_due(now.moment) {
             orders.push(Order::Look { lane, devices });
@@ -324,6 +329,21 @@ impl Engine {
                 };
                 self.tell(now, orders, told);
                 orders.push(Order::Extend(Box::new(extension)));
+            }
+        }
+    }
+
+    /// Where nothing else runs in the group.
+    fn order_reliefs(&mut self, now: Now, orders: &mut Vec<Order>) {
+        if self.stopping || self.policy.dry_run {
+            return;
+        }
+        for relief in self.plan.reliefs.clone() {
+            if !self.busy.contains_key(&relief.group_uuid) {
+                self.busy.insert(relief.group_uuid.clone(), now.moment);
+                let told = Note::new(Level::Warn, "relieving a full group", relief.to_string());
+                self.tell(now, orders, told);
+                orders.push(Order::Relieve(Box::new(relief)));
             }
         }
     }

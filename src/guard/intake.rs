@@ -7,6 +7,7 @@ use crate::decide::{self, store};
 use crate::model::inventory::Inventory;
 use crate::model::names::{Name, Target, Uuid};
 use crate::model::plan::{End, Outcome};
+use crate::model::relief::Relieved;
 use crate::model::tally::{Collector, CollectorRun, Wake};
 use crate::model::time::{Moment, Now};
 use crate::observe::device_mapper::{Found, Look};
@@ -277,6 +278,36 @@ impl Engine {
                     detail: detail.clone(),
                     ..Note::of(Level::Error, "could not extend", extension)
                 }
+            }
+        };
+        self.tell(now, orders, told);
+        self.want_report(now.moment);
+        self.watch.hurry_all(now.moment);
+    }
+
+    pub(super) fn relieved(&mut self, relieved: &Relieved, now: Now, orders: &mut Vec<Order>) {
+        let relief = &relieved.relief;
+        self.busy.remove(&relief.group_uuid);
+        self.history.note_relieved(&relief.disk.uuid, now.moment);
+        let failure = relieved.error.as_ref().map(|_| "failed");
+        self.count_command("vgextend", relieved.took, failure);
+        let counts = self.tally.reliefs.entry(relief.group.clone());
+        let counts = counts.or_default();
+        let told = match &relieved.error {
+            None => {
+                counts.done += 1;
+                decide::relief::apply(&mut self.inventory, relief);
+                if self.report.running.is_some() {
+                    self.report.outdated.insert(relief.group_uuid.clone());
+                }
+                let due = now.moment.after(BACKUP_AFTER);
+                self.backups.insert(relief.group.clone(), due);
+                Note::new(Level::Warn, "relieved a full group", relief.to_string())
+            }
+            Some(error) => {
+                counts.failed += 1;
+                let detail = format!("{relief}: {error}");
+                Note::new(Level::Error, "could not relieve a full group", detail)
             }
         };
         self.tell(now, orders, told);

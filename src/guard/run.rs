@@ -24,6 +24,7 @@ use crate::act::lock::GroupLocks;
 use crate::model::names::Name;
 use crate::model::plan::{Failure, Outcome};
 use crate::model::policy::Policy;
+use crate::model::relief::Relieved;
 use crate::model::tally::Lifeboat;
 use crate::model::view::Build;
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError};
@@ -347,6 +348,17 @@ impl Shell {
                 if let Err(error) = started {
                     let outcome = Outcome::not_started(*extension, Failure::Spawn, chain(&error));
                     return Some(Input::Carried(outcome));
+                }
+            }
+            Order::Relieve(relief) => {
+                let inputs = self.inputs.clone();
+                if let Err(error) = workers::relieve(self.tools.clone(), (*relief).clone(), inputs)
+                {
+                    return Some(Input::Relieved(Relieved {
+                        relief: *relief,
+                        took: Duration::ZERO,
+                        error: Some(format!("start a thread: {error}")),
+                    }));
                 }
             }
         }

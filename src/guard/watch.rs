@@ -23,6 +23,8 @@ const TOGETHER: Duration = Duration::from_millis(2);
 /// A device is looked at together with one that is due when only this part of its own wait is left:
 /// to wake two threads costs more than to look. A larger part looks more often than asked for.
 const RIPE_PART: u32 = 8;
+/// What is calm is in no hurry: all of it is looked at together.
+const RIPE_WHEN_CALM: u32 = 2;
 
 /// The devices that one thread looks at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -299,7 +301,7 @@ impl Watchlist {
         let is_calm = |device: &Device| self.is_calm(device, usual, now);
         let busy = self.devices.values().filter(|device| !is_calm(device));
         let stretch = cadence::stretch(&self.timing, costs(busy));
-        let waits: Vec<Option<Duration>> = self
+        let waits: Vec<Option<(Duration, u32)>> = self
             .devices
             .values()
             .map(|device| {
@@ -308,17 +310,18 @@ impl Watchlist {
                     let longest = wants
                         .measured
                         .clamp(self.timing.look_min, self.timing.look_max);
-                    (cadence::wait(&self.timing, wants, usual) * RARER_WHEN_CALM).min(longest)
+                    let wait = cadence::wait(&self.timing, wants, usual) * RARER_WHEN_CALM;
+                    (wait.min(longest), RIPE_WHEN_CALM)
                 } else {
-                    cadence::wait(&self.timing, wants, stretch)
+                    (cadence::wait(&self.timing, wants, stretch), RIPE_PART)
                 })
             })
             .collect();
         for (device, wait) in self.devices.values_mut().zip(waits) {
-            if let (Some(Last::Seen { at, .. }), Some(wait)) = (&device.last, wait)
+            if let (Some(Last::Seen { at, .. }), Some((wait, part))) = (&device.last, wait)
                 && *at >= since
             {
-                let early = (wait / RIPE_PART).min(wait.saturating_sub(self.timing.look_min));
+                let early = (wait / part).min(wait.saturating_sub(self.timing.look_min));
                 device.due = at.after(wait);
                 device.ripe = at.after(wait.saturating_sub(early));
             }

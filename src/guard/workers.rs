@@ -15,6 +15,7 @@ use crate::act::{self, Tools};
 use crate::command::{self, AtDeadline};
 use crate::model::names::Name;
 use crate::model::plan::{Extension, Failure, Outcome};
+use crate::model::relief::Relief;
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
 use crate::observe::lvm;
 use crate::report::log::chain;
@@ -191,6 +192,14 @@ pub(super) fn extend(tools: Tools, extension: Extension, inputs: Inputs) -> io::
         };
         // Only a loop that has ended does not listen.
         let _ = inputs.send(Input::Carried(outcome));
+    })
+}
+
+/// Adds one standby disk, on a thread of its own.
+pub(super) fn relieve(tools: Tools, relief: Relief, inputs: Inputs) -> io::Result<()> {
+    spawn("relieve", WORKER_STACK, move || {
+        let relieved = act::relieve::relieve(&tools, &relief);
+        let _ = inputs.send(Input::Relieved(relieved));
     })
 }
 

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::names::{Name, Uuid, VolumeId, VolumeName};
+use super::relief::SpareDisk;
 use super::time::{Moment, UnixSeconds};
 use super::units::{Bytes, Extents, Sectors, THIN_METADATA_BLOCK};
 
@@ -15,6 +16,8 @@ pub struct Inventory {
     pub groups: Vec<VolumeGroup>,
     pub pools: Vec<ThinPool>,
     pub snapshots: Vec<CowSnapshot>,
+    /// Physical volumes without a group.
+    pub spare_disks: Vec<SpareDisk>,
     /// Volume groups left out because another one has the same name.
     pub duplicate_names: u64,
 }

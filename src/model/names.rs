@@ -12,6 +12,8 @@ const NAME_LEN_MAX: usize = 127;
 
 /// Length of an LVM uuid without its hyphens (`ID_LEN` in lvm2).
 const UUID_LEN: usize = 32;
+/// As LVM writes them, with hyphens in between.
+const UUID_GROUPS: [usize; 7] = [6, 4, 4, 4, 4, 4, 6];
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NameError {
@@ -115,6 +117,19 @@ impl Uuid {
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).expect("letters and digits, by `parse`")
     }
+
+    /// As LVM shows it, so that it can be looked for: `HeDn2l-9XRh-...`.
+    #[must_use]
+    pub fn lvm_form(&self) -> String {
+        let mut rest = self.as_str();
+        let mut groups = Vec::with_capacity(UUID_GROUPS.len());
+        for length in UUID_GROUPS {
+            let (group, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
+            groups.push(group);
+            rest = after;
+        }
+        groups.join("-")
+    }
 }
 
 impl VolumeId {
@@ -193,6 +208,13 @@ impl From<Uuid> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_uuid_is_shown_as_lvm_shows_it() {
+        let shown = "HeDn2l-9XRh-aBcD-1234-wxyZ-0aA1-b2C3d4";
+        let uuid = Uuid::parse(shown).expect("a literal uuid");
+        assert_eq!(uuid.lvm_form(), shown);
+    }
 
     #[test]
     fn names_follow_lvms_grammar() {

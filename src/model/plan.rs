@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::inventory::GroupObstacle;
 use super::names::{Resource, Target, VolumeId, VolumeName};
+use super::relief::Relief;
 use super::time::Moment;
 use super::units::{Bytes, Extents};
 
@@ -16,6 +17,10 @@ pub struct Plan {
     /// At most one per store, in the order in which they are to be carried out.
     pub extensions: Vec<Extension>,
     pub holds: Vec<Hold>,
+    /// At most one per group.
+    pub reliefs: Vec<Relief>,
+    /// A relief that failed is due again after a while.
+    pub relief_rests: bool,
 }
 
 /// Grow one store to one exact size.
@@ -161,7 +166,7 @@ impl Reason {
 impl Plan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.extensions.is_empty() && self.holds.is_empty()
+        self.extensions.is_empty() && self.holds.is_empty() && self.reliefs.is_empty()
     }
 
     /// Whether anything is said of a store of this volume.
@@ -176,7 +181,9 @@ impl Plan {
     /// Whether time alone can make this plan another one: something runs, or cools down.
     #[must_use]
     pub fn ages(&self) -> bool {
-        !self.extensions.is_empty() || self.holds.iter().any(|hold| hold.reason.ages())
+        !self.extensions.is_empty()
+            || self.relief_rests
+            || self.holds.iter().any(|hold| hold.reason.ages())
     }
 }
 

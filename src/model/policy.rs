@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::inventory::VolumeGroup;
-use super::names::{Resource, VolumeName};
+use super::names::{Resource, Uuid, VolumeName};
 use super::rule::Rule;
 use super::units::Bytes;
 
@@ -109,6 +109,14 @@ impl Policy {
             .iter()
             .filter(|rule| rule.selector.selects(volume, tags))
             .fold(base, |growth, rule| rule.change(resource).over(growth))
+    }
+
+    /// The standby disks of a group, in the order in which they are to be added.
+    pub fn standby<'a>(&'a self, group: &'a VolumeGroup) -> impl Iterator<Item = &'a Uuid> {
+        self.rules
+            .iter()
+            .filter(|rule| rule.selector.selects_group(&group.name))
+            .flat_map(|rule| &rule.standby)
     }
 
     /// What is left of a group's free space.

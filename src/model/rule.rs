@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-use super::names::{Name, Resource, VolumeName};
+use super::names::{Name, Resource, Uuid, VolumeName};
 use super::policy::{Growth, Reserve};
 use super::units::Bytes;
 
@@ -14,8 +14,10 @@ pub struct Rule {
     pub data: Change,
     pub metadata: Change,
     pub snapshot: Change,
-    /// Of a group: only a rule that selects by group alone has one.
+    /// Of a group: only a rule that selects by group alone has this and what follows.
     pub reserve: ReserveChange,
+    /// Physical volumes without a group, to be added when the group has no room; in this order.
+    pub standby: Vec<Uuid>,
 }
 
 /// Which volumes: those that match all that is given.

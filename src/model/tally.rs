@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::Name;
 use super::time::UnixSeconds;
 use super::units::Bytes;
 
@@ -28,6 +29,8 @@ pub struct Tally {
     pub log_messages: BTreeMap<String, u64>,
     pub log_messages_dropped: u64,
     pub mended: u64,
+    /// Standby disks, by the group they were added to.
+    pub reliefs: BTreeMap<Name, Attempts>,
     pub lifeboat: Lifeboat,
 }
 
@@ -42,6 +45,12 @@ pub struct Lifeboat {
     pub renewals: u64,
     /// The guard's memory cannot be paged out.
     pub is_memory_locked: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    pub done: u64,
+    pub failed: u64,
 }
 
 /// What made the guard look.

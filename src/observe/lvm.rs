@@ -29,7 +29,7 @@ const FIELDS: [(&str, &str); 5] = [
         "lv_name,lv_uuid,lv_attr,lv_role,lv_size,lv_time,lv_metadata_size,lv_when_full,origin,origin_uuid,origin_size,pool_lv_uuid,lv_tags",
     ),
     ("seg", "lv_uuid,segtype,chunk_size,discards,transaction_id"),
-    ("pv", "pv_name,pv_attr,pv_free"),
+    ("pv", "pv_name,pv_uuid,pv_attr,pv_size,pv_free"),
     ("pvseg", "pv_name"),
 ];
 

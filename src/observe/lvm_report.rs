@@ -11,6 +11,7 @@ use crate::model::inventory::{
     CowSnapshot, GroupObstacle, Inventory, Kernel, ThinPool, VolumeGroup,
 };
 use crate::model::names::{Name, Uuid, VolumeId, VolumeName};
+use crate::model::relief::SpareDisk;
 use crate::model::time::UnixSeconds;
 use crate::model::units::{Bytes, Extents};
 
@@ -80,7 +81,7 @@ pub fn parse(output: &[u8]) -> Result<Parsed, ReportError> {
                 }
             }
             // Physical volumes without a group have a section of their own.
-            Ok(None) => {}
+            Ok(None) => spare_disks(&sections.pv, &mut parsed),
             Err(fault) => parsed.faults.push(fault),
         }
     }
@@ -116,6 +117,29 @@ fn group(sections: &Sections) -> Result<Option<VolumeGroup>, String> {
             .unwrap_or_default(),
         obstacle: attributes.obstacle(),
     }))
+}
+
+fn spare_disks(rows: &[Row], parsed: &mut Parsed) {
+    for row in rows {
+        let disk = || {
+            Ok(SpareDisk {
+                uuid: row.uuid("pv_uuid")?,
+                device: row.text("pv_name").to_owned(),
+                size: row.bytes("pv_size")?,
+            })
+        };
+        // A missing one is told as `[unknown]`.
+        match disk() {
+            Ok(disk) if disk.device.starts_with('/') => parsed.inventory.spare_disks.push(disk),
+            Ok(_) => {}
+            Err(fault) => {
+                let fault: String = fault;
+                parsed
+                    .faults
+                    .push(format!("{}: {fault}", row.text("pv_name")));
+            }
+        }
+    }
 }
 
 /// Free extents on physical volumes that LVM may allocate from; all free ones without a PV section.

@@ -224,6 +224,9 @@ families! {
     SNAPSHOT_FORECAST_FULL "cowherd_snapshot_forecast_full_timestamp_seconds" Gauge Timestamp [vg, lv]
         "Forecast Unix time at which the COW store is full with every permitted extension spent; +Inf if it is not filling or cannot run full."
 
+    RELIEFS "cowherd_reliefs_total" Counter Count [vg, rung, result]
+        "Steps taken to give a full volume group room, by what was done and how it ended."
+
     VOLUME_ANSWERING "cowherd_volume_answering" Gauge Truth [vg, lv]
         "Whether the kernel answered the last status request for the pool or snapshot; 0 while storage under it hangs. Absent while it is inactive."
     VOLUME_SUSPENDED "cowherd_volume_suspended" Gauge Truth [vg, lv]

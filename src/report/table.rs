@@ -9,6 +9,7 @@ use crate::model::audit::{Finding, Severity};
 use crate::model::inventory::Kernel;
 use crate::model::names::VolumeName;
 use crate::model::plan::{Extension, Hold};
+use crate::model::relief::Relief;
 use crate::model::units::Bytes;
 use crate::model::view::View;
 
@@ -223,7 +224,9 @@ fn fault_line<T>(name: &VolumeName, kernel: &Kernel<T>) -> Option<String> {
 fn plan_lines(view: &View) -> String {
     let extensions = view.plan.extensions.iter().map(extension_line);
     let holds = view.plan.holds.iter().map(hold_line);
-    extensions.chain(holds).map(|line| line + "\n").collect()
+    let reliefs = view.plan.reliefs.iter().map(Relief::to_string);
+    let lines = extensions.chain(holds).chain(reliefs);
+    lines.map(|line| line + "\n").collect()
 }
 
 impl<const N: usize> Table<N> {

@@ -12,7 +12,7 @@ use cowherd::model::names::{Name, Resource, Target, Uuid, VolumeId, VolumeName};
 use cowherd::model::plan::{Cap, Capped, Extension, Failure, Hold, Plan, Reason, Trigger};
 use cowherd::model::policy::{Growth, Policy, Reserve, Timing};
 use cowherd::model::tally::{
-    Collector, CollectorRun, CommandRuns, Histogram, Lifeboat, Tally, Wake,
+    Attempts, Collector, CollectorRun, CommandRuns, Histogram, Lifeboat, Tally, Wake,
 };
 use cowherd::model::time::{Moment, Now, UnixSeconds};
 use cowherd::model::units::{Bytes, Extents, Sectors};
@@ -422,6 +422,7 @@ fn tally() -> Tally {
         last_success,
     };
     Tally {
+        reliefs: [(name("pve"), Attempts { done: 1, failed: 2 })].into(),
         polls: [(Wake::Timer, 100), (Wake::DmEvent, 3)].into(),
         poll_failures: 2,
         poll_last_success: Some(UnixSeconds(1_800_000_000.0)),

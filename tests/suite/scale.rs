@@ -82,6 +82,7 @@ impl Sim {
             pools: Vec::new(),
             snapshots: (0..snapshots).map(|n| snapshot(n, store_mib)).collect(),
             duplicate_names: 0,
+            spare_disks: Vec::new(),
         };
         let mut sim = Self {
             engine: Engine::new(Config::default().policy, build, now),
@@ -136,6 +137,7 @@ impl Sim {
                     Order::Extend(extension) => {
                         inputs.push(Input::Carried(self.carry_out(*extension)));
                     }
+                    Order::Relieve(relief) => panic!("no rule asks for it: {relief}"),
                     Order::Rescan | Order::ReadReport | Order::BackUp(_) | Order::Tell(_) => {}
                 }
             }

@@ -40,6 +40,7 @@ impl World {
                 pools,
                 snapshots,
                 duplicate_names: 0,
+                spare_disks: Vec::new(),
             },
             history: History::default(),
             busy: BTreeMap::new(),

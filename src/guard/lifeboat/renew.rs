@@ -20,7 +20,7 @@ use crate::report::log::chain;
 use super::{HOST, Manifest, try_out};
 
 /// A new physical volume may have to be in LVM's devices file before the next extension can use it.
-const COMPARE_EVERY: Duration = Duration::from_secs(10);
+const COMPARE_EVERY: Duration = Duration::from_secs(15);
 /// A renewal that failed is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// As nice as can be.

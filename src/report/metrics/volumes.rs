@@ -6,8 +6,9 @@ use crate::model::inventory::{
     CowSnapshot, CowStatus, Inventory, Kernel, PoolMode, PoolStatus, PoolUsage, ThinPool,
     VolumeGroup,
 };
-use crate::model::names::{Resource, Uuid};
+use crate::model::names::Resource;
 use crate::model::plan::Failure;
+use crate::model::tally::Attempts;
 use crate::model::units::Bytes;
 use crate::model::view::View;
 use crate::report::figures::{self, Figures, Volume};
@@ -26,12 +27,15 @@ const STATES: [&str; 6] = [
     "merging",
     "overflow",
 ];
-/// LVM shows a uuid in groups of as many characters.
-const UUID_GROUPS: [usize; 7] = [6, 4, 4, 4, 4, 4, 6];
-
 pub(super) fn write(sheet: &mut Sheet, view: &View) {
     for group in &view.inventory.groups {
         volume_group(sheet, &view.inventory, group);
+        let reliefs = view.tally.reliefs.get(&group.name);
+        let Attempts { done, failed } = reliefs.copied().unwrap_or_default();
+        for (result, count) in [("done", done), ("failed", failed)] {
+            let labels = [group.name.as_str(), "standby_disk", result];
+            sheet.count(&names::RELIEFS, labels, count);
+        }
     }
     for (name, reserve) in &view.reserves {
         sheet.value(&names::VG_RESERVED, [name.as_str()], reserve.as_f64());
@@ -50,7 +54,7 @@ pub(super) fn write(sheet: &mut Sheet, view: &View) {
 
 fn volume_group(sheet: &mut Sheet, inventory: &Inventory, group: &VolumeGroup) {
     let vg = group.name.as_str();
-    sheet.truth(&names::VG_INFO, [vg, &lvm_form(&group.uuid)], true);
+    sheet.truth(&names::VG_INFO, [vg, &group.uuid.lvm_form()], true);
     sheet.value(&names::VG_SIZE, [vg], group.size.as_f64());
     sheet.value(&names::VG_FREE, [vg], group.free_bytes().as_f64());
     sheet.truth(&names::VG_EXTENDABLE, [vg], group.obstacle.is_none());
@@ -111,7 +115,7 @@ fn thin_pool(sheet: &mut Sheet, pool: &ThinPool) {
     let info = [
         vg,
         lv,
-        &lvm_form(&pool.id.lv),
+        &pool.id.lv.lvm_form(),
         &pool.when_full,
         &pool.discards,
     ];
@@ -166,7 +170,7 @@ const fn mode_label(status: &PoolStatus) -> &'static str {
 
 fn cow_snapshot(sheet: &mut Sheet, snapshot: &CowSnapshot) {
     let object @ [vg, lv] = [snapshot.name.vg.as_str(), snapshot.name.lv.as_str()];
-    let info = [vg, lv, &snapshot.origin, &lvm_form(&snapshot.id.lv)];
+    let info = [vg, lv, &snapshot.origin, &snapshot.id.lv.lvm_form()];
     sheet.truth(&names::SNAPSHOT_INFO, info, true);
     if let Some(created) = snapshot.created {
         sheet.value(&names::SNAPSHOT_CREATED, object, created.0);
@@ -331,29 +335,5 @@ fn value_if_known<const N: usize>(
 ) {
     if let Some(value) = value {
         sheet.value(family, labels, value);
-    }
-}
-
-/// As LVM shows it, so that it can be looked for: `HeDn2l-9XRh-...`.
-fn lvm_form(uuid: &Uuid) -> String {
-    let mut rest = uuid.as_str();
-    let mut groups = Vec::with_capacity(UUID_GROUPS.len());
-    for length in UUID_GROUPS {
-        let (group, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
-        groups.push(group);
-        rest = after;
-    }
-    groups.join("-")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_uuid_is_shown_as_lvm_shows_it() {
-        let shown = "HeDn2l-9XRh-aBcD-1234-wxyZ-0aA1-b2C3d4";
-        let uuid = Uuid::parse(shown).expect("a literal uuid");
-        assert_eq!(lvm_form(&uuid), shown);
     }
 }

@@ -277,6 +277,7 @@ impl Host {
             pools: self.pools.iter().map(Pool::told).collect(),
             snapshots: self.cows.iter().map(Cow::told).collect(),
             duplicate_names: 0,
+            spare_disks: Vec::new(),
         }
     }
 

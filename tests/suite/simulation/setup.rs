@@ -52,6 +52,7 @@ fn rule(rng: &mut Rng) -> Rule {
         metadata: change(rng),
         snapshot: change(rng),
         reserve: ReserveChange::default(),
+        standby: Vec::new(),
     }
 }
 

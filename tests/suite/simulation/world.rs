@@ -278,6 +278,7 @@ impl World {
                     self.push(REPORT, Event::Reported(Box::new(report)));
                 }
                 Order::Extend(extension) => self.extend(*extension)?,
+                Order::Relieve(relief) => panic!("no rule asks for it: {relief}"),
                 Order::BackUp(group) => self.push(BACKUP, Event::BackedUp(group)),
                 Order::Rescan => self.push(LIST, Event::Listed { is_event: false }),
                 Order::Publish(view) => self.published(&view)?,

@@ -17,7 +17,7 @@ use crate::size::Size;
 
 /// One run at a rate other than the one that is claimed for this many of those:
 /// at a low rate one takes minutes.
-const CLAIMED_PER_OTHER: u32 = 7;
+const CLAIMED_PER_OTHER: u32 = 10;
 /// A full queueing pool holds a write for 60 s before it fails it.
 const BEYOND: Duration = Duration::from_secs(120);
 /// No disk of the guest is slower than this, also under a snapshot.
