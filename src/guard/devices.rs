@@ -177,7 +177,12 @@ impl Known {
         let before: BTreeMap<Listed, u32> =
             self.listed.iter().map(|l| (identity(l), l.event)).collect();
         let now: BTreeSet<Listed> = listed.iter().map(identity).collect();
-        let changed = now.len() != before.len() || !now.iter().all(|l| before.contains_key(l));
+        let mut changed = now.len() != before.len() || !now.iter().all(|l| before.contains_key(l));
+        // LVM sees what is on a device only once it has a table.
+        let unfinished: Vec<&Listed> = now
+            .iter()
+            .filter(|device| !self.described.contains_key(device))
+            .collect();
         if changed {
             // LVM swaps tables of old devices when it makes and removes new ones.
             self.described.clear();
@@ -193,6 +198,9 @@ impl Known {
                 events.push(found.target.label().to_owned());
             }
         }
+        changed |= unfinished
+            .iter()
+            .any(|device| self.described.contains_key(device));
         self.listed = listed;
         let wake = if woken { Wake::DmEvent } else { Wake::Timer };
         let found = self.described.values().flatten().cloned().collect();

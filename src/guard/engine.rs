@@ -352,6 +352,8 @@ impl Engine {
         match self.report.running {
             None if self.report_due() <= now.moment => {
                 self.report.running = Some(now.moment);
+                // Whoever wants one from here on wants another: this one may not have what happens now.
+                self.report.due = now.moment.after(self.policy.timing.report_every);
                 orders.push(Order::ReadReport);
             }
             Some(since) if now.moment.since(since) > REPORT_LATE => {

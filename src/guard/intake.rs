@@ -175,7 +175,6 @@ impl Engine {
     ) {
         self.report.running = None;
         self.report.was_read = true;
-        self.report.due = now.moment.after(self.policy.timing.report_every);
         self.count_command("fullreport", took, result.as_ref().err().map(|_| "failed"));
         let success = result.is_ok() && is_complete;
         self.note_collector(

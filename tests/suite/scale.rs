@@ -37,6 +37,7 @@ struct Sim {
     doubts: Option<Vec<Found>>,
     looks: u32,
     views: u32,
+    reports: u32,
     /// In the engine, on the real clock.
     spent: Duration,
 }
@@ -93,6 +94,7 @@ impl Sim {
             doubts: None,
             looks: 0,
             views: 0,
+            reports: 0,
             spent: Duration::ZERO,
         };
         sim.feed(listed(inventory.snapshots.iter().map(device).collect()));
@@ -138,7 +140,8 @@ impl Sim {
                         inputs.push(Input::Carried(self.carry_out(*extension)));
                     }
                     Order::Relieve(relief) => panic!("no rule asks for it: {relief}"),
-                    Order::Rescan | Order::ReadReport | Order::BackUp(_) | Order::Tell(_) => {}
+                    Order::ReadReport => self.reports += 1,
+                    Order::Rescan | Order::BackUp(_) | Order::Tell(_) => {}
                 }
             }
         }
@@ -279,6 +282,27 @@ fn snapshots_near_their_triggers_are_looked_at_within_the_budget() {
         requests * 4 > limit * 3,
         "it is there to be used: {requests:?}"
     );
+}
+
+#[test]
+fn what_happens_while_lvm_is_asked_makes_it_asked_again() {
+    let mut sim = Sim::new(1, 64, |_| 0).settled();
+    let before = sim.reports;
+    sim.feed(Input::MetadataChanged);
+    assert_eq!(sim.reports, before + 1);
+    sim.feed(Input::MetadataChanged);
+    assert_eq!(sim.reports, before + 1, "one at a time");
+    let reported = |sim: &Sim| Input::Reported {
+        result: Ok(sim.engine.view(sim.now).inventory),
+        is_complete: true,
+        faults: Vec::new(),
+        took: Duration::from_secs(1),
+    };
+    sim.feed(reported(&sim));
+    assert_eq!(sim.reports, before + 2);
+    sim.feed(reported(&sim));
+    sim.run(Duration::from_secs(60));
+    assert_eq!(sim.reports, before + 2, "nothing has happened since");
 }
 
 #[test]

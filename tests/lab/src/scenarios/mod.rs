@@ -2,6 +2,7 @@
 //! A scenario's name is its claim. Nothing here starts QEMU or knows the host.
 
 mod auditing;
+mod coexisting;
 mod comparing;
 mod extending;
 mod guest;
@@ -99,6 +100,7 @@ pub fn all() -> Vec<Scenario> {
         life::SCENARIOS,
         extending::SCENARIOS,
         holding::SCENARIOS,
+        coexisting::SCENARIOS,
         processes::SCENARIOS,
         serving::SCENARIOS,
         sick_root::SCENARIOS,

@@ -1,0 +1,377 @@
+//! Others at work: administrators, dmeventd, and groups and volumes that come and go while they are guarded.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::Scenario;
+use crate::guest::bench::guards;
+use crate::guest::cowherd::Cowherd;
+use crate::guest::dm::dm_suspended;
+use crate::guest::lvm::{Vg, lv_size, lvs_field};
+use crate::guest::sh::{sh, signal};
+use crate::guest::writer::{Rate, Writer};
+use crate::guest::{DEADLINE, Lab};
+use crate::samples::Guard;
+use crate::size::Size;
+use crate::wait::wait_until;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "dmeventd_and_cowherd_extend_a_pool_once",
+        "both at the same threshold: the later of the two finds it done",
+        beside_dmeventd,
+    ),
+    Scenario::new(
+        "an_administrators_lvextend_at_the_same_moment_is_harmless",
+        "lvextend -L+64M at the crossing: nothing fails, nothing stays suspended, both sizes agree",
+        beside_lvextend,
+    ),
+    Scenario::new(
+        "a_renamed_group_and_volume_are_extended_by_their_new_names",
+        "vgrename and lvrename while they are guarded",
+        renamed,
+    ),
+    Scenario::new(
+        "a_volume_made_anew_under_the_same_name_is_another_one",
+        "lvremove and lvcreate: the new one is judged by its own size",
+        made_anew,
+    ),
+    Scenario::new(
+        "an_exported_group_is_left_alone_until_it_is_imported",
+        "vgexport is told as such and is no error; after vgimport the group is guarded",
+        exported,
+    ),
+    Scenario::new(
+        "a_pool_switched_off_is_no_fault_and_is_watched_again",
+        "vgchange -an and -ay",
+        switched_off,
+    ),
+    Scenario::new(
+        "a_merging_snapshot_is_left_alone_until_it_is_gone",
+        "lvconvert --merge above the threshold: no extension, and no series of what is gone",
+        merging,
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "a_stopped_guard_catches_up",
+        "SIGSTOP while a pool fills, SIGCONT: extended at the first look",
+        stopped,
+    ),
+    Scenario::new(
+        "a_step_of_the_wall_clock_changes_nothing",
+        "ten years ahead and back while a snapshot fills",
+        clock_steps,
+    ),
+    Scenario::new(
+        "a_read_only_etc_lvm_stops_no_extension",
+        "the backup of LVM's metadata waits, the extension does not",
+        read_only_etc,
+    ),
+    Scenario::new(
+        "a_storm_of_devices_delays_nothing",
+        "devices made and removed in a loop: the crossing is answered, and metrics within a second",
+        device_storm,
+    ),
+];
+
+/// From the trigger to an extension that LVM has committed.
+const EXTENDED: Duration = Duration::from_secs(20);
+/// Of everything that the front serves, whatever else goes on.
+const SERVED: Duration = Duration::from_secs(1);
+
+const POOL: Size = Size::mib(256);
+
+fn is_extended(lv: &str, from: Size) -> impl Fn() -> bool {
+    let lv = lv.to_owned();
+    move || lv_size(&lv).is_ok_and(|size| size > from.as_bytes())
+}
+
+fn fill(device: &str, size: Size) -> Result<()> {
+    Writer::start(device, Rate::Unlimited, size)?
+        .wait(DEADLINE)?
+        .complete()
+}
+
+fn served_in_time(cowherd: &Cowherd) -> Result<()> {
+    let asked = Instant::now();
+    cowherd.metrics()?;
+    let took = asked.elapsed();
+    ensure!(took < SERVED, "/metrics took {took:?}");
+    Ok(())
+}
+
+fn beside_dmeventd(lab: &mut Lab) -> Result<()> {
+    guards::configure(Guard::Dmeventd)?;
+    let vg = Vg::create("vg0", lab.disks())?;
+    vg.pool("pool", POOL, Size::mib(8), "")?;
+    let device = vg.thin("pool", "thin", Size::gib(1))?;
+    ensure!(guards::dmeventd().is_some(), "dmeventd does not run");
+    ensure!(lvs_field("vg0/pool", "seg_monitor")? == "monitored");
+    let config = "[thin_pool.data]\nthreshold_percent = 70\n[timing]\nhorizon_secs = 0\n";
+    let cowherd = Cowherd::ready(Some(config), &[])?;
+    // 71 %: one step of 20 % brings it to 59.
+    Writer::start(&device, Rate::MibPerSec(20), Size::mib(182))?
+        .wait(DEADLINE)?
+        .complete()?;
+    wait_until(
+        "the pool is extended",
+        EXTENDED,
+        is_extended("vg0/pool", POOL),
+    )?;
+    // Whoever came second has had its turn after dmeventd's next timer.
+    let settled = Instant::now();
+    wait_until("both have looked again", DEADLINE, || {
+        settled.elapsed() > Duration::from_secs(12)
+    })?;
+    let size = lv_size("vg0/pool")?;
+    ensure!(
+        size <= Size::mib(256 + 52).as_bytes(),
+        "more than one step of 20 %: {size} bytes"
+    );
+    ensure!(cowherd.metrics()?.sum("cowherd_extend_failures_total", &[]) < 1.0);
+    ensure!(dm_suspended()?.is_empty());
+    cowherd.stop()?;
+    guards::end_dmeventd()?;
+    vg.remove()
+}
+
+fn beside_lvextend(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    vg.pool("pool", POOL, Size::mib(8), "")?;
+    let device = vg.thin("pool", "thin", Size::gib(1))?;
+    let cowherd = Cowherd::ready(None, &[])?;
+    fill(&device, Size::mib(200))?;
+    let step = Writer::start_from(&device, Size::mib(200), Rate::Unlimited, Size::mib(10))?;
+    sh("lvextend -q -L+64M vg0/pool")?;
+    step.wait(DEADLINE)?.complete()?;
+    wait_until(
+        "the pool is extended",
+        EXTENDED,
+        is_extended("vg0/pool", POOL),
+    )?;
+    let agree = || {
+        let kernel = sh("blockdev --getsize64 /dev/mapper/vg0-pool_tdata").unwrap_or_default();
+        lv_size("vg0/pool").is_ok_and(|size| size.to_string() == kernel.trim())
+    };
+    wait_until("LVM and the kernel agree", EXTENDED, agree)?;
+    let size = lv_size("vg0/pool")?;
+    ensure!(size >= Size::mib(256 + 64).as_bytes(), "{size} bytes");
+    ensure!(dm_suspended()?.is_empty());
+    ensure!(cowherd.metrics()?.sum("cowherd_extend_failures_total", &[]) < 1.0);
+    cowherd.stop()?;
+    vg.remove()
+}
+
+fn renamed(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let origin = vg.thick("origin", Size::mib(128))?;
+    vg.cow_snapshot("origin", "snap", Size::mib(32))?;
+    let cowherd = Cowherd::ready(None, &[])?;
+    fill(&origin, Size::mib(8))?;
+    sh("vgrename -q vg0 vg1 && lvrename -q vg1/snap vg1/shot")?;
+    fill("/dev/vg1/origin", Size::mib(28))?;
+    wait_until(
+        "it is extended",
+        EXTENDED,
+        is_extended("vg1/shot", Size::mib(32)),
+    )?;
+    let new = [("vg", "vg1"), ("lv", "shot"), ("resource", "cow")];
+    let told = cowherd.wait_metrics("the new name is told", EXTENDED, |metrics| {
+        metrics.get("cowherd_extends_total", &new) >= Some(1.0)
+    })?;
+    let old = told.all("cowherd_snapshot_cow_size_bytes", &[("vg", "vg0")]);
+    ensure!(old.is_empty(), "series of the old name");
+    cowherd.stop()?;
+    sh("vgchange -qan vg1 && vgremove -qff vg1").map(drop)
+}
+
+fn made_anew(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let origin = vg.thick("origin", Size::mib(128))?;
+    vg.cow_snapshot("origin", "snap", Size::mib(64))?;
+    let cowherd = Cowherd::ready(None, &[])?;
+    fill(&origin, Size::mib(40))?;
+    sh("lvremove -qqy vg0/snap")?;
+    vg.cow_snapshot("origin", "snap", Size::mib(16))?;
+    let size = [("vg", "vg0"), ("lv", "snap")];
+    cowherd.wait_metrics("the new one is seen", EXTENDED, |metrics| {
+        metrics.is("cowherd_snapshot_cow_size_bytes", &size, 16 << 20)
+    })?;
+    ensure!(lv_size("vg0/snap")? == Size::mib(16).as_bytes());
+    fill(&origin, Size::mib(14))?;
+    wait_until(
+        "it is extended",
+        EXTENDED,
+        is_extended("vg0/snap", Size::mib(16)),
+    )?;
+    cowherd.stop()?;
+    vg.remove()
+}
+
+fn exported(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    vg.thick("origin", Size::mib(64))?;
+    vg.cow_snapshot("origin", "snap", Size::mib(16))?;
+    let cowherd = Cowherd::ready(None, &[])?;
+    sh("vgchange -qan vg0 && vgexport -q vg0")?;
+    let group = [("vg", "vg0")];
+    cowherd.wait_metrics("it is told as exported", EXTENDED, |metrics| {
+        metrics.is("cowherd_vg_extendable", &group, 0)
+    })?;
+    served_in_time(&cowherd)?;
+    sh("vgimport -q vg0 && vgchange -qay vg0")?;
+    cowherd.wait_metrics("it is told as imported", EXTENDED, |metrics| {
+        metrics.is("cowherd_vg_extendable", &group, 1)
+    })?;
+    fill("/dev/vg0/origin", Size::mib(14))?;
+    wait_until(
+        "it is extended",
+        EXTENDED,
+        is_extended("vg0/snap", Size::mib(16)),
+    )?;
+    let log = cowherd.stop()?;
+    ensure!(!log.contains("ERROR"), "{log}");
+    vg.remove()
+}
+
+fn switched_off(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    vg.pool("pool", POOL, Size::mib(8), "")?;
+    let device = vg.thin("pool", "thin", Size::gib(1))?;
+    let cowherd = Cowherd::ready(None, &[])?;
+    fill(&device, Size::mib(100))?;
+    sh("vgchange -qan vg0")?;
+    let pool = [("vg", "vg0"), ("lv", "pool")];
+    cowherd.wait_metrics("nothing is told of it", EXTENDED, |metrics| {
+        metrics.get("cowherd_volume_answering", &pool).is_none()
+    })?;
+    ensure!(
+        cowherd
+            .metrics()?
+            .all("cowherd_extend_held", &pool)
+            .is_empty()
+    );
+    sh("vgchange -qay vg0")?;
+    fill(&device, Size::mib(220))?;
+    wait_until("it is extended", EXTENDED, is_extended("vg0/pool", POOL))?;
+    let log = cowherd.stop()?;
+    ensure!(!log.contains("ERROR"), "{log}");
+    vg.remove()
+}
+
+fn merging(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let origin = vg.thick("origin", Size::mib(128))?;
+    vg.cow_snapshot("origin", "snap", Size::mib(64))?;
+    let config = "[snapshot]\nthreshold_percent = 90\n";
+    let cowherd = Cowherd::ready(Some(config), &[])?;
+    Writer::start(&origin, Rate::MibPerSec(10), Size::mib(48))?
+        .wait(DEADLINE)?
+        .complete()?;
+    let before = lv_size("vg0/snap")?;
+    cowherd.stop()?;
+    let cowherd = Cowherd::ready(Some("[snapshot]\nthreshold_percent = 5\n"), &["--dry-run"])?;
+    sh("lvconvert -q -b --merge vg0/snap")?;
+    let merging = [("vg", "vg0"), ("lv", "snap"), ("reason", "merging")];
+    let gone = || sh("lvs --noheadings -o lv_name vg0").is_ok_and(|names| !names.contains("snap"));
+    wait_until("it is held as merging, or merged at once", EXTENDED, || {
+        gone()
+            || cowherd
+                .metrics()
+                .is_ok_and(|metrics| metrics.is("cowherd_extend_held", &merging, 1))
+    })?;
+    wait_until("it is merged", DEADLINE, gone)?;
+    cowherd.wait_metrics("nothing is told of it", EXTENDED, |metrics| {
+        metrics
+            .all("cowherd_snapshot_cow_size_bytes", &[])
+            .is_empty()
+    })?;
+    ensure!(before >= Size::mib(64).as_bytes());
+    cowherd.stop()?;
+    vg.remove()
+}
+
+fn stopped(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    vg.pool("pool", POOL, Size::mib(8), "")?;
+    let device = vg.thin("pool", "thin", Size::gib(1))?;
+    let cowherd = Cowherd::ready(None, &[])?;
+    cowherd.kill("STOP")?;
+    fill(&device, Size::mib(240))?;
+    served_in_time(&cowherd)?;
+    ensure!(lv_size("vg0/pool")? == POOL.as_bytes(), "it was stopped");
+    cowherd.kill("CONT")?;
+    wait_until(
+        "it is extended",
+        Duration::from_secs(5),
+        is_extended("vg0/pool", POOL),
+    )?;
+    cowherd.stop()?;
+    vg.remove()
+}
+
+fn clock_steps(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let origin = vg.thick("origin", Size::mib(128))?;
+    vg.cow_snapshot("origin", "snap", Size::mib(32))?;
+    let cowherd = Cowherd::ready(None, &[])?;
+    let writer = Writer::start(&origin, Rate::MibPerSec(10), Size::mib(100))?;
+    sh("date -s '+10 years'")?;
+    let stepped = || is_extended("vg0/snap", Size::mib(32))();
+    wait_until("it is extended ten years ahead", EXTENDED, stepped)?;
+    sh("date -s '-10 years'")?;
+    writer.wait(DEADLINE)?.complete()?;
+    ensure!(lv_size("vg0/snap")? > Size::mib(100).as_bytes());
+    let ready = cowherd.get("/-/ready")?;
+    ensure!(ready.status == 200, "{}", ready.body);
+    cowherd.stop()?;
+    vg.remove()
+}
+
+fn read_only_etc(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let origin = vg.thick("origin", Size::mib(64))?;
+    vg.cow_snapshot("origin", "snap", Size::mib(16))?;
+    sh("mount --bind /etc/lvm /etc/lvm && mount -o remount,bind,ro /etc/lvm")?;
+    ensure!(
+        std::fs::write(Path::new("/etc/lvm/x"), "").is_err(),
+        "/etc/lvm can be written"
+    );
+    let cowherd = Cowherd::ready(None, &[])?;
+    fill(&origin, Size::mib(14))?;
+    wait_until(
+        "it is extended",
+        EXTENDED,
+        is_extended("vg0/snap", Size::mib(16)),
+    )?;
+    let backups = [("command", "vgcfgbackup")];
+    cowherd.wait_metrics("the backup fails and is told", EXTENDED, |metrics| {
+        metrics.sum("cowherd_lvm_command_failures_total", &backups) >= 1.0
+    })?;
+    ensure!(cowherd.metrics()?.sum("cowherd_extend_failures_total", &[]) < 1.0);
+    cowherd.stop()?;
+    sh("umount /etc/lvm")?;
+    vg.remove()
+}
+
+fn device_storm(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    vg.pool("pool", POOL, Size::mib(8), "")?;
+    let device = vg.thin("pool", "thin", Size::gib(1))?;
+    let cowherd = Cowherd::ready(None, &[])?;
+    let storm = sh(
+        "(while :; do for n in 1 2 3 4 5 6 7 8; do dmsetup create storm$n --table '0 8 zero'; done; \
+         for n in 1 2 3 4 5 6 7 8; do dmsetup remove storm$n; done; done) > /dev/null 2>&1 & echo $!",
+    )?;
+    fill(&device, Size::mib(220))?;
+    wait_until("it is extended", EXTENDED, is_extended("vg0/pool", POOL))?;
+    served_in_time(&cowherd)?;
+    signal(storm.trim().parse()?, "KILL")?;
+    let metrics = cowherd.metrics()?;
+    ensure!(metrics.sum("cowherd_extend_failures_total", &[]) < 1.0);
+    cowherd.stop()?;
+    sh("dmsetup ls | grep -o '^storm[0-9]' | xargs -r -n1 dmsetup remove")?;
+    vg.remove()
+}
