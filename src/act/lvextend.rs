@@ -19,12 +19,13 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What every changing command of ours carries. Writing a backup below /etc/lvm blocks when that lies
 /// on the very pool that is full; the guard has it written later. Waiting for udev blocks when udevd
-/// does, and an extension makes no new node. dmeventd must not be started by us.
+/// does, and an extension makes no new node. dmeventd must not be started by us. LVM's hints of where its disks are
+/// can be wrong after a disk was gone: then every command misses it.
 pub(super) const SAFE: [&str; 4] = [
     "-An",
     "--noudevsync",
     "--config",
-    "backup{archive=0 backup=0} activation{monitoring=0} global{notify_dbus=0 use_lvmpolld=0}",
+    r#"backup{archive=0 backup=0} activation{monitoring=0} global{notify_dbus=0 use_lvmpolld=0} devices{hints="none"}"#,
 ];
 
 pub(super) fn run(hands: &impl Hands, extension: &Extension) -> Result<Finished, CommandError> {

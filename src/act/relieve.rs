@@ -13,7 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const SAFE: [&str; 3] = [
     "-An",
     "--config",
-    "backup{archive=0 backup=0} global{notify_dbus=0 use_lvmpolld=0}",
+    r#"backup{archive=0 backup=0} global{notify_dbus=0 use_lvmpolld=0} devices{hints="none"}"#,
 ];
 
 #[must_use]

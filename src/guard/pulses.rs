@@ -11,7 +11,7 @@ use super::clock;
 use super::cost::Cost;
 
 /// One that is written to all the time is not told more often.
-const AGAIN: Duration = Duration::from_millis(200);
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
 /// Until the first time it was felt.
 const FIRST: Duration = Duration::from_millis(100);
 

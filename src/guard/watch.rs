@@ -16,6 +16,7 @@ use crate::model::time::Moment;
 use crate::observe::device_mapper::{Found, Look, Watched};
 
 use super::cost::Cost;
+use super::pulses::AGAIN;
 use super::sight::{self, Last};
 
 /// Devices due within this of each other are looked at together. Next to `look_min_ms` it is nothing.
@@ -43,6 +44,8 @@ const HARDLY_LATER: u32 = 2;
 /// What nobody writes to is looked at as many times more seldom. No more than that: should writes not be counted,
 /// who writes a tenth as fast as `plausible_rate` is noticed by looks alone in time.
 const RARER_WHEN_CALM: u32 = 16;
+/// Something may have filled a store in the very moment in which nobody felt.
+const NUMB_FOR: Duration = Duration::from_secs(600);
 /// Who writes in bursts is taken to go on for this long.
 const STIRS_FOR: Duration = Duration::from_secs(1);
 
@@ -88,8 +91,10 @@ enum Feeling {
         first: Moment,
         second: Moment,
     },
-    /// It fills and nothing stirs: only looks tell.
-    Numb,
+    /// It fills and nothing stirs: only looks tell, until pulses are given another chance.
+    Numb {
+        until: Moment,
+    },
 }
 
 impl Lane {
@@ -193,7 +198,7 @@ impl Watchlist {
             let Some(device) = self.devices.get_mut(&key) else {
                 continue;
             };
-            if now.since(device.stirred) > every * 2 {
+            if now.since(device.stirred) > every * 2 + AGAIN {
                 were_still.push(found);
             }
             device.stirred = now;
@@ -334,7 +339,7 @@ impl Watchlist {
         let (Some(every), Some(wants)) = (self.pulse, device.wants) else {
             return false;
         };
-        if matches!(device.feeling, Feeling::Numb) {
+        if matches!(device.feeling, Feeling::Numb { until } if now < until) {
             return false;
         }
         let by_looks = cadence::wait(&self.timing, wants, usual);
@@ -400,8 +405,15 @@ impl Device {
                 second: now,
             },
             Feeling::Doubted { first, .. } if self.stirred >= first => Feeling::Trusted,
-            Feeling::Doubted { second, .. } if now.since(second) > every * 2 => Feeling::Numb,
-            feeling @ (Feeling::Trusted | Feeling::Doubted { .. } | Feeling::Numb) => feeling,
+            Feeling::Doubted { second, .. } if now.since(second) > every * 2 + AGAIN => {
+                Feeling::Numb {
+                    until: now.after(NUMB_FOR),
+                }
+            }
+            Feeling::Numb { until } if now >= until => Feeling::Trusted,
+            feeling @ (Feeling::Trusted | Feeling::Doubted { .. } | Feeling::Numb { .. }) => {
+                feeling
+            }
         };
     }
 

@@ -107,7 +107,7 @@ fn arguments() -> Vec<String> {
         "b",
         "--nosuffix",
         "--config",
-        r#"report { time_format="%s" }"#,
+        r#"report { time_format="%s" } devices { hints="none" }"#,
     ];
     let sections = FIELDS
         .iter()

@@ -226,7 +226,7 @@ impl World {
                 self.feed(Input::Looked {
                     lane,
                     looks,
-                    cost: REQUEST,
+                    cost: REQUEST * 2,
                 })
             }
             Event::Reported(result) if is_ours => {

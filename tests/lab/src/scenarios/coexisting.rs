@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::Scenario;
 use crate::guest::bench::guards;
 use crate::guest::cowherd::Cowherd;
-use crate::guest::dm::dm_suspended;
+use crate::guest::dm::{dm_create, dm_suspended};
 use crate::guest::lvm::{Vg, lv_size, lvs_field};
 use crate::guest::sh::{sh, signal};
 use crate::guest::writer::{Rate, Writer};
@@ -43,6 +43,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "vgexport is told as such and is no error; after vgimport the group is guarded",
         exported,
     ),
+    Scenario::new(
+        "a_missing_disk_holds_until_it_is_back",
+        "LVM refuses changes of a partial group: that is told, and ends by itself",
+        missing_disk,
+    )
+    .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_pool_switched_off_is_no_fault_and_is_watched_again",
         "vgchange -an and -ay",
@@ -234,6 +240,39 @@ fn exported(lab: &mut Lab) -> Result<()> {
     let log = cowherd.stop()?;
     ensure!(!log.contains("ERROR"), "{log}");
     vg.remove()
+}
+
+/// The second disk lies below a device of ours, two MiB in, so that LVM finds it there only.
+fn missing_disk(lab: &mut Lab) -> Result<()> {
+    let [first, second] = lab.disks() else {
+        anyhow::bail!("two disks are expected");
+    };
+    let table = format!("0 1048576 linear {second} 4096");
+    let lost = dm_create("lost", &table)?;
+    let vg = Vg::create("vg0", &[first.clone(), lost])?;
+    sh(&format!("lvcreate -qy -L 64M -n origin vg0 {first}"))?;
+    sh(&format!(
+        "lvcreate -qy -s -L 16M -n snap vg0/origin {first}"
+    ))?;
+    let cowherd = Cowherd::ready(None, &[])?;
+    sh("dmsetup remove --retry lost")?;
+    fill("/dev/vg0/origin", Size::mib(14))?;
+    let held = [("vg", "vg0"), ("lv", "snap"), ("reason", "partial")];
+    cowherd.wait_metrics("the hold tells why", EXTENDED, |metrics| {
+        metrics.is("cowherd_extend_held", &held, 1)
+    })?;
+    served_in_time(&cowherd)?;
+    dm_create("lost", &table)?;
+    wait_until(
+        "it is extended",
+        DEADLINE,
+        is_extended("vg0/snap", Size::mib(16)),
+    )?;
+    cowherd.stop()?;
+    // As udev does for a disk that comes: LVM's hints may have been written while it had no table.
+    sh("pvscan --cache")?;
+    vg.remove()?;
+    sh("dmsetup remove --retry lost").map(drop)
 }
 
 fn switched_off(lab: &mut Lab) -> Result<()> {
