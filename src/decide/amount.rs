@@ -133,10 +133,7 @@ pub(super) fn after_refusals(
     if halvings == 0 || allowed == Extents::ZERO {
         return (allowed, cap);
     }
-    (
-        Extents((allowed.0 >> halvings).max(1)),
-        Some(Cap::GroupSpace),
-    )
+    (Extents((allowed.0 >> halvings).max(1)), Some(Cap::Refusals))
 }
 
 /// What to tell about the difference between wanted and granted.

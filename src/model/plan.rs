@@ -67,6 +67,8 @@ pub enum Cap {
     MaxSize,
     /// What is configured for an hour.
     GrowthPerHour,
+    /// lvextend refused more.
+    Refusals,
     /// LVM or the kernel can use no more.
     UsefulSize,
 }
@@ -305,6 +307,7 @@ impl fmt::Display for Cap {
             Self::GroupSpace => "what the volume group has left beyond its reserve",
             Self::MaxSize => "max_size",
             Self::GrowthPerHour => "growth_per_hour",
+            Self::Refusals => "a smaller step, because lvextend refused the last",
             Self::UsefulSize => "the largest useful size",
         })
     }

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use cowherd::decide;
+use cowherd::model::names::Resource;
+use cowherd::model::plan::{Failure, Outcome};
 use cowherd::model::relief::SpareDisk;
 use cowherd::model::rule::{Change, ReserveChange, Rule, Selector};
+use cowherd::model::time::{Now, UnixSeconds};
 use cowherd::model::units::{Bytes, Extents};
 use wildmatch::WildMatch;
 
@@ -99,6 +102,23 @@ fn a_standby_disk_is_added_to_a_group_without_room_and_to_no_other() {
             .collect::<Vec<_>>()
     };
     assert!(asked(&world).is_empty(), "there is room");
+    let target = worlds::target('s', Resource::Cow);
+    let refused = Outcome::not_started(
+        world.plan().extensions.remove(0),
+        Failure::Refused,
+        String::new(),
+    );
+    let mut after = world.clone();
+    let now = Now {
+        moment: after.now,
+        wall: UnixSeconds(0.0),
+    };
+    after
+        .history
+        .note_outcome(&refused, now, &after.policy.history);
+    after.now = after.now.after(Duration::from_secs(5));
+    assert_eq!(after.history.refusals(&target), 1);
+    assert!(asked(&after).is_empty(), "a refusal is no lack of room");
     world.inventory.groups[0].free = Extents(3);
     assert_eq!(asked(&world), ["/dev/y"], "what fits is not enough");
     world.inventory.groups[0].free = Extents(0);
