@@ -29,7 +29,7 @@ pub(super) struct Checks {
     /// When somebody else last changed the group.
     others_at: Moment,
     reported_at: Moment,
-    /// Stores past their thresholds, since when.
+    /// Stores past their thresholds of which no plan says anything, since when.
     past: BTreeMap<(char, Resource), Moment>,
     /// As they were at the last step.
     last: Vec<Truth>,
@@ -161,17 +161,12 @@ impl Checks {
             let growth = store.growth(&view.policy);
             let limit = u128::from(store.total) * u128::from(growth.threshold_percent);
             let is_past = u128::from(store.used) * 100 > limit && !store.is_lost;
-            if is_past && !is_blind {
-                let since = self
-                    .past
-                    .get(&(store.letter, store.resource))
-                    .copied()
-                    .unwrap_or(now);
-                past.insert((store.letter, store.resource), since);
-                let patience = PLANNED + view.policy.timing.look_max;
-                if now.since(since) > patience
-                    && !view.plan.concerns(&worlds::volume_id(store.letter))
-                {
+            let key = (store.letter, store.resource);
+            let is_planned = view.plan.concerns(&worlds::volume_id(store.letter));
+            if is_past && !is_blind && !is_planned {
+                let since = self.past.get(&key).copied().unwrap_or(now);
+                past.insert(key, since);
+                if now.since(since) > PLANNED + view.policy.timing.look_max {
                     return Err(format!(
                         "{:?} of {} is past its trigger and not planned",
                         store.resource, store.letter
