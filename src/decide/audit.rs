@@ -4,8 +4,9 @@
 use crate::model::audit::{Autoextend, Finding, Guarding, Severity};
 use crate::model::inventory::{Inventory, ThinPool, VolumeGroup};
 use crate::model::names::{Resource, Uuid, VolumeName};
-use crate::model::plan::{Hold, Plan, Reason};
+use crate::model::plan::{Hold, Plan};
 use crate::model::policy::Policy;
+use crate::model::reason::Reason;
 use crate::model::units::Bytes;
 
 use super::amount;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::model::names::Resource;
+use crate::model::plan::Plan;
 use crate::model::policy::Timing;
 use crate::model::units::Bytes;
 
@@ -46,9 +47,12 @@ impl Due {
     }
 }
 
-/// The next look at one store. A store that cannot be helped is looked at seldom.
+/// What waits for others is looked at no more often than is of use to whoever watches it fill.
+const LEFT_TO_OTHERS: Duration = Duration::from_secs(1);
+
+/// The next look at one store, given what was decided last. A store that cannot be helped is looked at seldom.
 #[must_use]
-pub fn due(situation: &Situation<'_>, store: &Store<'_>) -> Due {
+pub fn due(situation: &Situation<'_>, plan: &Plan, store: &Store<'_>) -> Due {
     let timing = &situation.policy.timing;
     let helpful = |fill: &Fill| store.damage.is_none() && fill.free() > Bytes::ZERO;
     let Some(fill) = store.fill.filter(helpful) else {
@@ -66,11 +70,16 @@ pub fn due(situation: &Situation<'_>, store: &Store<'_>) -> Due {
     }
     let rate = situation.history.rate(&store.target);
     let distance = distance(situation, store, fill);
+    let soonest = if plan.leaves_to_others(&store.target) {
+        LEFT_TO_OTHERS.clamp(timing.look_min, timing.look_max)
+    } else {
+        timing.look_min
+    };
     let half_time = |rate: Bytes| {
         let secs = distance.as_f64() / rate.as_f64().max(1.0) / 2.0;
         Duration::try_from_secs_f64(secs)
             .unwrap_or(timing.look_max)
-            .clamp(timing.look_min, timing.look_max)
+            .clamp(soonest, timing.look_max)
     };
     Due {
         plausible: half_time(plausible(store, timing).max(rate)),

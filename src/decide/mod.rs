@@ -20,8 +20,9 @@ use std::time::Duration;
 use crate::model::history::History;
 use crate::model::inventory::{CowStatus, Inventory, Kernel, PoolStatus, ThinPool};
 use crate::model::names::{Resource, Uuid};
-use crate::model::plan::{Extension, Hold, Plan, Reason, Trigger};
+use crate::model::plan::{Extension, Hold, Plan, Trigger};
 use crate::model::policy::Policy;
+use crate::model::reason::Reason;
 use crate::model::time::Moment;
 use crate::model::units::{Bytes, Extents, SECTOR_BYTES, Sectors, THIN_METADATA_BLOCK};
 
@@ -82,9 +83,11 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
             .then(urgency)
             .then(key(a).cmp(&key(b)))
     });
-    let mut room = Room::of(situation);
-    for candidate in &candidates {
-        grant(situation, candidate, &mut room, &mut plan);
+    if !candidates.is_empty() {
+        let mut room = Room::of(situation);
+        for candidate in &candidates {
+            grant(situation, candidate, &mut room, &mut plan);
+        }
     }
     plan.holds.sort_by_key(Hold::key);
     (plan.reliefs, plan.relief_rests) = relief::of(situation, &plan);
@@ -152,12 +155,14 @@ fn grow_pool(pool: &mut ThinPool, extension: &Extension, kernel_total: Bytes) {
     }
 }
 
-/// Whether a plan says nothing of this store: it is neither extended nor held.
+/// Whether `plan` says of this store what would be decided now. What wants room is decided with the others.
 #[must_use]
-pub fn is_fine(situation: &Situation<'_>, store: Store<'_>) -> bool {
+pub fn is_settled(situation: &Situation<'_>, plan: &Plan, store: Store<'_>) -> bool {
+    let target = store.target.clone();
     match judge(situation, store) {
-        Verdict::Fine => true,
-        Verdict::Held(_) | Verdict::Wants(_) => false,
+        Verdict::Fine => !plan.names(&target),
+        Verdict::Held(hold) => plan.holds.contains(&hold),
+        Verdict::Wants(_) => false,
     }
 }
 

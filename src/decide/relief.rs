@@ -4,7 +4,8 @@
 
 use crate::model::inventory::Inventory;
 use crate::model::names::Uuid;
-use crate::model::plan::{Cap, Plan, Reason};
+use crate::model::plan::{Cap, Plan};
+use crate::model::reason::Reason;
 use crate::model::relief::Relief;
 use crate::model::units::Extents;
 

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::model::inventory::VolumeGroup;
 use crate::model::names::{Resource, Uuid};
-use crate::model::plan::{Cap, Reason};
+use crate::model::plan::Cap;
+use crate::model::reason::Reason;
 use crate::model::units::Extents;
 
 use super::Situation;

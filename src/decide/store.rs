@@ -4,8 +4,8 @@ use crate::model::inventory::{
     CowSnapshot, CowStatus, Inventory, Kernel, PoolStatus, ThinPool, VolumeGroup,
 };
 use crate::model::names::{Resource, Target, VolumeName};
-use crate::model::plan::Reason;
 use crate::model::policy::{Growth, Policy};
+use crate::model::reason::Reason;
 use crate::model::time::Moment;
 use crate::model::units::{Bytes, Extents};
 

@@ -8,8 +8,9 @@ use crate::decide::{self, Situation};
 use crate::model::history::History;
 use crate::model::inventory::Inventory;
 use crate::model::names::{Name, Resource, Uuid, VolumeName};
-use crate::model::plan::{Extension, Hold, Outcome, Plan, Reason};
+use crate::model::plan::{Extension, Hold, Outcome, Plan};
 use crate::model::policy::Policy;
+use crate::model::reason::Reason;
 use crate::model::relief::{Relief, Relieved};
 use crate::model::tally::{Collector, CollectorRun, Lifeboat, Tally, Wake};
 use crate::model::time::{Moment, Now};
@@ -274,7 +275,7 @@ impl Engine {
             busy: &self.busy,
             now,
         };
-        self.watch.reschedule(&situation, since);
+        self.watch.reschedule(&situation, &self.plan, since);
     }
 
     pub(super) fn situation(&self, now: Moment) -> Situation<'_> {

@@ -131,17 +131,15 @@ impl Engine {
         }
     }
 
-    /// Whether the plan may be another one after these looks. It is about the stores that are not fine;
-    /// the others bear upon it only through the room that is kept for their metadata.
+    /// Whether the plan may be another one after these looks. Stores bear upon each other only through the room
+    /// that is given out.
     fn unsettles(&self, seen: &[Found], changed: bool, now: Moment) -> bool {
         let situation = self.situation(now);
-        changed && !self.plan.is_empty()
+        let is_settled = |store| decide::is_settled(&situation, &self.plan, store);
+        changed && self.plan.weighs_room()
             || seen.iter().any(|found| {
-                self.plan.concerns(&found.volume)
-                    || self
-                        .watch
-                        .stores(found, &self.inventory)
-                        .any(|store| !decide::is_fine(&situation, store))
+                let mut stores = self.watch.stores(found, &self.inventory);
+                !stores.all(is_settled)
             })
     }
 

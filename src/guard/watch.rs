@@ -11,6 +11,7 @@ use crate::decide::cadence::{self, Due};
 use crate::decide::store::Store;
 use crate::model::inventory::{Inventory, Kernel};
 use crate::model::names::{Uuid, VolumeId};
+use crate::model::plan::Plan;
 use crate::model::policy::Timing;
 use crate::model::time::Moment;
 use crate::observe::device_mapper::{Found, Look, Watched};
@@ -291,14 +292,14 @@ impl Watchlist {
         is_news
     }
 
-    /// Sets when each device that was seen since then is due again, from what was seen.
-    pub(super) fn reschedule(&mut self, situation: &Situation<'_>, since: Moment) {
+    /// Sets when each device that was seen since then is due again, from what was seen and what was decided last.
+    pub(super) fn reschedule(&mut self, situation: &Situation<'_>, plan: &Plan, since: Moment) {
         for device in self.devices.values_mut().filter(|d| d.was_seen(since)) {
             device.wants = device
                 .place
                 .into_iter()
                 .flat_map(|at| sight::stores(device.found.target, at, situation.inventory))
-                .map(|store| cadence::due(situation, &store))
+                .map(|store| cadence::due(situation, plan, &store))
                 .reduce(Due::shorter);
         }
         let now = situation.now;

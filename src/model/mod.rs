@@ -9,6 +9,7 @@ pub mod inventory;
 pub mod names;
 pub mod plan;
 pub mod policy;
+pub mod reason;
 pub mod relief;
 pub mod rule;
 pub mod tally;

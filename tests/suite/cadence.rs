@@ -7,6 +7,7 @@ use cowherd::decide::cadence::{self, Due};
 use cowherd::decide::{forecast, store};
 use cowherd::model::inventory::{CowStatus, CowUsage};
 use cowherd::model::names::Resource;
+use cowherd::model::plan::Plan;
 use cowherd::model::policy::Timing;
 use cowherd::model::units::{Bytes, Extents, Sectors};
 use cowherd::report::metrics;
@@ -78,8 +79,14 @@ impl Case {
     }
 
     fn due(&self) -> Due {
+        self.due_after(&Plan::default())
+    }
+
+    /// With what was decided last.
+    fn due_after(&self, plan: &Plan) -> Due {
         let store = store::all(&self.world.inventory).next();
-        cadence::due(&self.world.situation(), &store.expect("there is one"))
+        let store = store.expect("there is one");
+        cadence::due(&self.world.situation(), plan, &store)
     }
 
     fn wait(&self, stretch: f64) -> Duration {
@@ -128,6 +135,16 @@ proptest! {
         for wait in [case.wait(1.0), case.wait(stretch)] {
             prop_assert!((timing.look_min..=timing.look_max).contains(&wait), "{:?}", wait);
         }
+    }
+
+    #[test]
+    fn what_only_others_can_help_is_looked_at_once_a_second_at_most(mut case in cases()) {
+        case.world.inventory.groups[0].free = Extents(0);
+        let plan = case.world.plan();
+        prop_assume!(!plan.is_empty() && case.used < case.total);
+        let (due, usually) = (case.due_after(&plan), case.due());
+        prop_assert_eq!(due.plausible, usually.plausible.max(Duration::from_secs(1)));
+        prop_assert_eq!(due.measured, usually.measured.max(Duration::from_secs(1)));
     }
 
     #[test]

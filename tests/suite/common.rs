@@ -9,8 +9,9 @@ use cowherd::model::inventory::{
     PoolUsage, ThinPool, VolumeGroup,
 };
 use cowherd::model::names::{Name, Resource, Target, Uuid, VolumeId, VolumeName};
-use cowherd::model::plan::{Cap, Capped, Extension, Failure, Hold, Plan, Reason, Trigger};
+use cowherd::model::plan::{Cap, Capped, Extension, Failure, Hold, Plan, Trigger};
 use cowherd::model::policy::{Growth, Policy, Reserve, Timing};
+use cowherd::model::reason::Reason;
 use cowherd::model::tally::{
     Attempts, Collector, CollectorRun, CommandRuns, Histogram, Lifeboat, Tally, Wake,
 };

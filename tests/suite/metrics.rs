@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cowherd::link::{self, FromGuard, Packed};
 use cowherd::model::inventory::{CowStatus, PoolMode};
 use cowherd::model::names::Resource;
-use cowherd::model::plan::Reason;
+use cowherd::model::reason::Reason;
 use cowherd::model::view::View;
 use cowherd::report::metrics::{self, Traffic};
 use cowherd::report::names::{self, Kind};

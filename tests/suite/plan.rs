@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cowherd::model::inventory::{CowStatus, GroupObstacle, Kernel, PoolStatus};
 use cowherd::model::names::Resource;
-use cowherd::model::plan::{Cap, Capped, Extension, Plan, Reason, Trigger};
+use cowherd::model::plan::{Cap, Capped, Extension, Plan, Trigger};
+use cowherd::model::reason::Reason;
 use cowherd::model::time::Moment;
 use cowherd::model::units::{Bytes, Extents};
 use proptest::prelude::{Strategy, any, prop, proptest};

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::plan::{Failure, Reason};
+use crate::model::plan::Failure;
+use crate::model::reason::Reason;
 use crate::model::tally::{Collector, CollectorRun, CommandRuns, Lifeboat, Tally, Wake};
 use crate::model::time::UnixSeconds;
 use crate::model::view::View;

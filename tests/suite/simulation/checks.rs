@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cowherd::model::inventory::PoolMode;
-use cowherd::model::names::Resource;
+use cowherd::model::names::{Resource, Target};
 use cowherd::model::policy::{Growth, Policy};
 use cowherd::model::time::Moment;
 use cowherd::model::units::Bytes;
@@ -162,7 +162,10 @@ impl Checks {
             let limit = u128::from(store.total) * u128::from(growth.threshold_percent);
             let is_past = u128::from(store.used) * 100 > limit && !store.is_lost;
             let key = (store.letter, store.resource);
-            let is_planned = view.plan.concerns(&worlds::volume_id(store.letter));
+            let is_planned = view.plan.names(&Target {
+                volume: worlds::volume_id(store.letter),
+                resource: store.resource,
+            });
             if is_past && !is_blind && !is_planned {
                 let since = self.past.get(&key).copied().unwrap_or(now);
                 past.insert(key, since);
