@@ -21,11 +21,10 @@ pub struct Due {
     pub measured: Duration,
 }
 
-/// How much may still be written before the nearest trigger; past it, before the store is full.
-fn distance(situation: &Situation<'_>, store: &Store<'_>, fill: Fill) -> Bytes {
+/// How much may still be written before the nearest trigger at this rate; past it, before the store is full.
+fn distance(situation: &Situation<'_>, store: &Store<'_>, fill: Fill, rate: Bytes) -> Bytes {
     let growth = &store.growth(situation.policy);
     let timing = &situation.policy.timing;
-    let rate = situation.history.rate(&store.target);
     let percent = trigger::threshold_percent(store, growth);
     let needed = trigger::needed_for(rate, situation.latency(), timing);
     let at_threshold = Bytes(fill.total.0 / 100 * percent);
@@ -69,7 +68,7 @@ pub fn due(situation: &Situation<'_>, plan: &Plan, store: &Store<'_>) -> Due {
         };
     }
     let rate = situation.history.rate(&store.target);
-    let distance = distance(situation, store, fill);
+    let distance = distance(situation, store, fill, rate);
     let soonest = if plan.leaves_to_others(&store.target) {
         LEFT_TO_OTHERS.clamp(timing.look_min, timing.look_max)
     } else {

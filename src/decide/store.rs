@@ -1,5 +1,7 @@
 //! One view of pool data, pool metadata and COW stores: what all three have in common.
 
+use std::iter::once_with;
+
 use crate::model::inventory::{
     CowSnapshot, CowStatus, Inventory, Kernel, PoolStatus, ThinPool, VolumeGroup,
 };
@@ -127,11 +129,10 @@ pub fn of_pool<'a>(
     inventory: &'a Inventory,
     pool: &'a ThinPool,
 ) -> impl Iterator<Item = Store<'a>> + use<'a> {
-    inventory
-        .group(&pool.id.vg)
-        .map(|group| [data(group, pool), metadata(group, pool)])
-        .into_iter()
-        .flatten()
+    let group = inventory.group(&pool.id.vg).into_iter();
+    group.flat_map(move |group| {
+        once_with(move || data(group, pool)).chain(once_with(move || metadata(group, pool)))
+    })
 }
 
 /// The exception store of one snapshot; nothing when its volume group is not known.

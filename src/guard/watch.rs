@@ -302,35 +302,35 @@ impl Watchlist {
                 .map(|store| cadence::due(situation, plan, &store))
                 .reduce(Due::shorter);
         }
-        let now = situation.now;
         let usual = cadence::stretch(&self.timing, costs(self.devices.values()));
-        let is_calm = |device: &Device| self.is_calm(device, usual, now);
-        let busy = self.devices.values().filter(|device| !is_calm(device));
-        let stretch = cadence::stretch(&self.timing, costs(busy));
-        let waits: Vec<Option<(Duration, u32)>> = self
+        let now = situation.now;
+        let calm: Vec<bool> = self
             .devices
             .values()
-            .map(|device| {
-                let wants = device.wants?;
-                Some(if is_calm(device) {
-                    let longest = wants
-                        .measured
-                        .clamp(self.timing.look_min, self.timing.look_max);
-                    let wait = cadence::wait(&self.timing, wants, usual) * RARER_WHEN_CALM;
-                    (wait.min(longest), RIPE_WHEN_CALM)
-                } else {
-                    (cadence::wait(&self.timing, wants, stretch), RIPE_PART)
-                })
-            })
+            .map(|device| self.is_calm(device, usual, now))
             .collect();
-        for (device, wait) in self.devices.values_mut().zip(waits) {
-            if let (Some(Last::Seen { at, .. }), Some((wait, part))) = (&device.last, wait)
-                && *at >= since
-            {
-                let early = (wait / part).min(wait.saturating_sub(self.timing.look_min));
-                device.due = at.after(wait);
-                device.ripe = at.after(wait.saturating_sub(early));
+        let devices = self.devices.values().zip(&calm);
+        let busy = devices.filter_map(|(device, is_calm)| (!is_calm).then_some(device));
+        let stretch = cadence::stretch(&self.timing, costs(busy));
+        for (device, is_calm) in self.devices.values_mut().zip(calm) {
+            let (Some(Last::Seen { at, .. }), Some(wants)) = (&device.last, device.wants) else {
+                continue;
+            };
+            if *at < since {
+                continue;
             }
+            let (wait, part) = if is_calm {
+                let longest = wants
+                    .measured
+                    .clamp(self.timing.look_min, self.timing.look_max);
+                let wait = cadence::wait(&self.timing, wants, usual) * RARER_WHEN_CALM;
+                (wait.min(longest), RIPE_WHEN_CALM)
+            } else {
+                (cadence::wait(&self.timing, wants, stretch), RIPE_PART)
+            };
+            let early = (wait / part).min(wait.saturating_sub(self.timing.look_min));
+            device.due = at.after(wait);
+            device.ripe = at.after(wait.saturating_sub(early));
         }
     }
 

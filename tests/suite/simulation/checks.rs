@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cowherd::model::inventory::PoolMode;
 use cowherd::model::names::{Resource, Target};
+use cowherd::model::plan::Plan;
 use cowherd::model::policy::{Growth, Policy};
 use cowherd::model::time::Moment;
 use cowherd::model::units::Bytes;
@@ -161,20 +162,17 @@ impl Checks {
             let growth = store.growth(&view.policy);
             let limit = u128::from(store.total) * u128::from(growth.threshold_percent);
             let is_past = u128::from(store.used) * 100 > limit && !store.is_lost;
+            if !is_past || is_blind || store.is_in(&view.plan) {
+                continue;
+            }
             let key = (store.letter, store.resource);
-            let is_planned = view.plan.names(&Target {
-                volume: worlds::volume_id(store.letter),
-                resource: store.resource,
-            });
-            if is_past && !is_blind && !is_planned {
-                let since = self.past.get(&key).copied().unwrap_or(now);
-                past.insert(key, since);
-                if now.since(since) > PLANNED + view.policy.timing.look_max {
-                    return Err(format!(
-                        "{:?} of {} is past its trigger and not planned",
-                        store.resource, store.letter
-                    ));
-                }
+            let since = self.past.get(&key).copied().unwrap_or(now);
+            past.insert(key, since);
+            if now.since(since) > PLANNED + view.policy.timing.look_max {
+                return Err(format!(
+                    "{:?} of {} is past its trigger and not planned",
+                    store.resource, store.letter
+                ));
             }
         }
         self.past = past;
@@ -183,6 +181,13 @@ impl Checks {
 }
 
 impl Truth {
+    fn is_in(&self, plan: &Plan) -> bool {
+        plan.names(&Target {
+            volume: worlds::volume_id(self.letter),
+            resource: self.resource,
+        })
+    }
+
     fn growth(&self, policy: &Policy) -> Growth {
         let kind = match self.resource {
             Resource::Data | Resource::Metadata => "pool",
