@@ -5,6 +5,7 @@ mod cadence;
 mod cli;
 mod common;
 mod config;
+mod everything;
 mod fixtures;
 mod front;
 mod metrics;

@@ -17,6 +17,7 @@ use cowherd::report::names::{self, Kind};
 use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 
 use super::common::{self, Herd, known, valid, working};
+use super::everything::everything;
 
 fn exposition(view: &View) -> String {
     metrics::render(&Arc::new(view.clone())).expect("every view can be told")
@@ -43,12 +44,12 @@ pub(crate) fn golden(file: &str, text: &str) {
 
 #[test]
 fn the_exposition_of_everything_is_as_reviewed() {
-    golden("metrics.txt", &exposition(&common::everything()));
+    golden("metrics.txt", &exposition(&everything()));
 }
 
 #[test]
 fn the_exposition_of_everything_follows_the_format() {
-    let faults = faults(&exposition(&common::everything()));
+    let faults = faults(&exposition(&everything()));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
@@ -58,8 +59,8 @@ fn every_family_of_the_table_is_exposed_and_no_other() {
         requests: [(("metrics", 200), 1)].into(),
         connections_refused: 0,
     };
-    let text = exposition(&common::everything())
-        + &metrics::render_traffic(&traffic).expect("counts can be told");
+    let text =
+        exposition(&everything()) + &metrics::render_traffic(&traffic).expect("counts can be told");
     let exposed: BTreeSet<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
