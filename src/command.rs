@@ -91,12 +91,27 @@ pub fn run(
     deadline: Duration,
     at_deadline: AtDeadline,
 ) -> Result<Finished, CommandError> {
+    run_with(&[], program, arguments, deadline, at_deadline)
+}
+
+/// As `run`, with a few variables more.
+///
+/// # Errors
+/// As `run`.
+pub fn run_with(
+    variables: &[(&str, &str)],
+    program: &Path,
+    arguments: &[String],
+    deadline: Duration,
+    at_deadline: AtDeadline,
+) -> Result<Finished, CommandError> {
     let name = program.display().to_string();
     let started = Instant::now();
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
         .envs(ENVIRONMENT)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

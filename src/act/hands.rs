@@ -59,6 +59,8 @@ pub struct Tools {
     /// A lock held for longer is told as a failure, and tried again after the backoff.
     pub lock_wait: Duration,
     pub intents: Intents,
+    /// The mount namespace in which hooks run, where it is another one.
+    pub host: Option<PathBuf>,
 }
 
 impl Hands for Tools {

@@ -4,6 +4,7 @@
 //! size that somebody else reached first. What counts is what the kernel says before and after.
 
 mod hands;
+mod hook;
 pub mod intent;
 pub mod lock;
 pub mod lvextend;

@@ -3,6 +3,7 @@
 use wildmatch::WildMatch;
 
 use crate::model::names::Uuid;
+use crate::model::relief::{Hook, Ladder};
 use crate::model::rule::{Change, ReserveChange, Rule, Selector};
 
 use super::section::Section;
@@ -26,11 +27,15 @@ pub(super) fn rule(section: &mut Section<'_>) -> Rule {
         let expected = "at least one of volume_group, name, tag".to_owned();
         section.fault("volume_group", &"missing", expected);
     }
-    let standby = standby(section);
+    let relief = ladder(section);
     let is_of_group = selector.name.is_none() && selector.tag.is_none();
     let of_group = [
         ("reserve", reserve != ReserveChange::default()),
-        ("standby", !standby.is_empty()),
+        ("standby", !relief.standby.is_empty()),
+        ("trim", relief.trim.is_some()),
+        ("remove_snapshots", relief.remove_snapshots.is_some()),
+        ("suspend", relief.suspend.is_some()),
+        ("resume", relief.resume.is_some()),
     ];
     for (key, _) in of_group
         .into_iter()
@@ -51,7 +56,51 @@ pub(super) fn rule(section: &mut Section<'_>) -> Rule {
         metadata,
         snapshot: section.section("snapshot", change),
         reserve,
-        standby,
+        relief,
+    }
+}
+
+fn ladder(section: &mut Section<'_>) -> Ladder {
+    let ladder = Ladder {
+        standby: standby(section),
+        trim: hook(section, "trim"),
+        remove_snapshots: section.given_boolean("remove_snapshots"),
+        suspend: hook(section, "suspend"),
+        resume: hook(section, "resume"),
+    };
+    // Who is suspended and never resumed is lost as well.
+    for (key, other, is_alone) in [
+        (
+            "suspend",
+            "resume",
+            ladder.suspend.is_some() && ladder.resume.is_none(),
+        ),
+        (
+            "resume",
+            "suspend",
+            ladder.resume.is_some() && ladder.suspend.is_none(),
+        ),
+    ] {
+        if is_alone {
+            section.fault(key, &"alone", format!("{other} in the same rule"));
+        }
+    }
+    ladder
+}
+
+/// Never by a shell, and never looked up in PATH.
+fn hook(section: &mut Section<'_>, key: &'static str) -> Option<Hook> {
+    let words = section.texts(key)?;
+    match words.split_first() {
+        Some((program, arguments)) if program.starts_with('/') => Some(Hook {
+            program: program.clone(),
+            arguments: arguments.to_vec(),
+        }),
+        Some(_) | None => {
+            let expected = "a program by its absolute path, and its arguments";
+            section.fault(key, &format!("{words:?}"), expected.to_owned());
+            None
+        }
     }
 }
 

@@ -40,7 +40,8 @@ pub fn findings(
     }
     for group in &inventory.groups {
         let is_there = |uuid: &&Uuid| inventory.spare_disks.iter().any(|disk| disk.uuid == **uuid);
-        let absent = policy.standby(group).filter(|uuid| !is_there(uuid));
+        let standby = policy.ladder(&group.name).standby;
+        let absent = standby.iter().filter(|uuid| !is_there(uuid));
         found.extend(absent.map(|uuid| Finding {
             severity: Severity::Warning,
             subject: group.name.to_string(),

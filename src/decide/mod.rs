@@ -23,7 +23,7 @@ use crate::model::names::{Resource, Uuid};
 use crate::model::plan::{Extension, Hold, Plan, Trigger};
 use crate::model::policy::Policy;
 use crate::model::reason::Reason;
-use crate::model::time::Moment;
+use crate::model::time::{Moment, UnixSeconds};
 use crate::model::units::{Bytes, Extents, SECTOR_BYTES, Sectors, THIN_METADATA_BLOCK};
 
 pub use trigger::threshold_percent;
@@ -44,6 +44,8 @@ pub struct Situation<'a> {
     /// Volume groups in which an extension is being carried out, since when.
     pub busy: &'a BTreeMap<Uuid, Moment>,
     pub now: Moment,
+    /// For what people wrote down with a date, and for nothing else.
+    pub wall: UnixSeconds,
 }
 
 impl Situation<'_> {

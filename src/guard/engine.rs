@@ -260,6 +260,11 @@ impl Engine {
         self.tally.lifeboat = lifeboat;
     }
 
+    /// A former guard had somebody suspended for this group.
+    pub fn note_suspended(&mut self, group: Uuid) {
+        self.history.reliefs.note_suspended(group);
+    }
+
     /// Whether any device is looked at in this lane.
     #[must_use]
     pub fn needs_lane(&self, lane: &Lane) -> bool {
@@ -267,24 +272,26 @@ impl Engine {
     }
 
     /// Sets when each device that was seen since then is due for its next look.
-    pub(super) fn reschedule(&mut self, now: Moment, since: Moment) {
+    pub(super) fn reschedule(&mut self, now: Now, since: Moment) {
         let situation = Situation {
             policy: &self.policy,
             inventory: &self.inventory,
             history: &self.history,
             busy: &self.busy,
-            now,
+            now: now.moment,
+            wall: now.wall,
         };
         self.watch.reschedule(&situation, &self.plan, since);
     }
 
-    pub(super) fn situation(&self, now: Moment) -> Situation<'_> {
+    pub(super) fn situation(&self, now: Now) -> Situation<'_> {
         Situation {
             policy: &self.policy,
             inventory: &self.inventory,
             history: &self.history,
             busy: &self.busy,
-            now,
+            now: now.moment,
+            wall: now.wall,
         }
     }
 
@@ -295,7 +302,7 @@ impl Engine {
             self.note_news(News::Change);
         }
         if !self.is_settled || self.plan.ages() {
-            self.plan = decide::plan(&self.situation(now.moment));
+            self.plan = decide::plan(&self.situation(now));
             self.is_settled = true;
             self.tell_holds(now, orders);
             self.order_extensions(now, orders);
@@ -334,18 +341,22 @@ impl Engine {
         }
     }
 
-    /// Where nothing else runs in the group.
+    /// What LVM does, where nothing else runs in the group.
     fn order_reliefs(&mut self, now: Now, orders: &mut Vec<Order>) {
         if self.stopping || self.policy.dry_run {
             return;
         }
         for relief in self.plan.reliefs.clone() {
-            if !self.busy.contains_key(&relief.group_uuid) {
+            if relief.rung.is_by_lvm() {
+                if self.busy.contains_key(&relief.group_uuid) {
+                    continue;
+                }
                 self.busy.insert(relief.group_uuid.clone(), now.moment);
-                let told = Note::new(Level::Warn, "relieving a full group", relief.to_string());
-                self.tell(now, orders, told);
-                orders.push(Order::Relieve(Box::new(relief)));
             }
+            self.history.reliefs.note_begun(&relief, now.moment);
+            let told = Note::new(Level::Warn, "relieving a full group", relief.to_string());
+            self.tell(now, orders, told);
+            orders.push(Order::Relieve(Box::new(relief)));
         }
     }
 

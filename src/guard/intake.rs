@@ -7,7 +7,7 @@ use crate::decide::{self, store};
 use crate::model::inventory::Inventory;
 use crate::model::names::{Name, Target, Uuid};
 use crate::model::plan::{End, Outcome};
-use crate::model::relief::Relieved;
+use crate::model::relief::{Relieved, Rung};
 use crate::model::tally::{Collector, CollectorRun, Wake};
 use crate::model::time::{Moment, Now};
 use crate::observe::device_mapper::{Found, Look};
@@ -98,11 +98,11 @@ impl Engine {
         run.success = self.watch.is_complete(now.moment);
         self.tally.poll_failures += u64::from(!run.success);
         self.note_collector(Collector::Dm, run, now);
-        self.reschedule(now.moment, now.moment);
+        self.reschedule(now, now.moment);
         if changed {
             self.note_news(News::Change);
         }
-        self.is_settled &= !self.unsettles(&seen, changed, now.moment);
+        self.is_settled &= !self.unsettles(&seen, changed, now);
     }
 
     /// What fills now has not filled before the last pulse: its rate is told by the next look already.
@@ -133,7 +133,7 @@ impl Engine {
 
     /// Whether the plan may be another one after these looks. Stores bear upon each other only through the room
     /// that is given out.
-    fn unsettles(&self, seen: &[Found], changed: bool, now: Moment) -> bool {
+    fn unsettles(&self, seen: &[Found], changed: bool, now: Now) -> bool {
         let situation = self.situation(now);
         let is_settled = |store| decide::is_settled(&situation, &self.plan, store);
         changed && self.plan.weighs_room()
@@ -226,7 +226,7 @@ impl Engine {
             .map(|store| store.target)
             .collect();
         self.history.retain(|target| present.contains(target));
-        self.reschedule(now.moment, Moment::default());
+        self.reschedule(now, Moment::default());
     }
 
     pub(super) fn carried(&mut self, outcome: &Outcome, now: Now, orders: &mut Vec<Order>) {
@@ -284,21 +284,28 @@ impl Engine {
 
     pub(super) fn relieved(&mut self, relieved: &Relieved, now: Now, orders: &mut Vec<Order>) {
         let relief = &relieved.relief;
-        self.busy.remove(&relief.group_uuid);
-        self.history.note_relieved(&relief.disk.uuid, now.moment);
+        self.history.reliefs.note_ended(relieved, now.moment);
         let failure = relieved.error.as_ref().map(|_| "failed");
-        self.count_command("vgextend", relieved.took, failure);
-        let counts = self.tally.reliefs.entry(relief.group.clone());
-        let counts = counts.or_default();
+        let command = match relief.rung {
+            Rung::Disk(_) => "vgextend",
+            Rung::Remove(_) => "lvremove",
+            Rung::Trim(_) | Rung::Suspend(_) | Rung::Resume(_) => "hook",
+        };
+        self.count_command(command, relieved.took, failure);
+        if relief.rung.is_by_lvm() {
+            self.busy.remove(&relief.group_uuid);
+            if self.report.running.is_some() {
+                self.report.outdated.insert(relief.group_uuid.clone());
+            }
+            let due = now.moment.after(BACKUP_AFTER);
+            self.backups.insert(relief.group.clone(), due);
+        }
+        let counts = self.tally.reliefs.entry(relief.group.clone()).or_default();
+        let counts = counts.entry(relief.rung.label().to_owned()).or_default();
         let told = match &relieved.error {
             None => {
                 counts.done += 1;
                 decide::relief::apply(&mut self.inventory, relief);
-                if self.report.running.is_some() {
-                    self.report.outdated.insert(relief.group_uuid.clone());
-                }
-                let due = now.moment.after(BACKUP_AFTER);
-                self.backups.insert(relief.group.clone(), due);
                 Note::new(Level::Warn, "relieved a full group", relief.to_string())
             }
             Some(error) => {

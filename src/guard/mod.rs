@@ -24,7 +24,7 @@ mod workers;
 pub use clock::now;
 pub use engine::{Engine, Input, Order};
 pub use eyes::KernelEyes;
-pub use lifeboat::{Berth, Manifest, ManifestError, board};
+pub use lifeboat::{Berth, Manifest, ManifestError, board, handed_over};
 pub use note::{Level, Note};
 pub use once::{OnceError, audit_once, look_once};
 pub use run::{GuardError, Options, run};

@@ -59,7 +59,7 @@ impl Engine {
     /// The present state as the front gets it.
     #[must_use]
     pub fn view(&self, now: Now) -> View {
-        let situation = self.situation(now.moment);
+        let situation = self.situation(now);
         let reserves = self
             .inventory
             .groups

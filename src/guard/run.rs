@@ -102,6 +102,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         locks: GroupLocks::default(),
         lock_wait: options.policy.timing.lock_wait,
         intents: Intents::in_directory(&options.runtime),
+        host: options.berth.host(),
     };
     let front = Front::start(FrontSettings {
         listen_addresses: options.listen_addresses,
@@ -148,6 +149,9 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     devices::follow_changes(backups, shell.inputs.clone()).map_err(thread_error)?;
     if let Berth::Aboard(manifest) = options.berth {
         lifeboat::renew_for_ever(manifest, shell.inputs.clone()).map_err(thread_error)?;
+    }
+    for group in shell.tools.intents.left_suspended() {
+        shell.engine.note_suspended(group);
     }
     if shell.engine.is_dry_run() {
         info!("a dry run mends nothing");

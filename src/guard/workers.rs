@@ -15,7 +15,7 @@ use crate::act::{self, Tools};
 use crate::command::{self, AtDeadline};
 use crate::model::names::Name;
 use crate::model::plan::{Extension, Failure, Outcome};
-use crate::model::relief::Relief;
+use crate::model::relief::{Relief, Relieved};
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
 use crate::observe::lvm;
 use crate::report::log::chain;
@@ -195,10 +195,17 @@ pub(super) fn extend(tools: Tools, extension: Extension, inputs: Inputs) -> io::
     })
 }
 
-/// Adds one standby disk, on a thread of its own.
+/// Carries one rung of relief out on a thread of its own, which a hook takes to the host for good.
 pub(super) fn relieve(tools: Tools, relief: Relief, inputs: Inputs) -> io::Result<()> {
     spawn("relieve", WORKER_STACK, move || {
-        let relieved = act::relieve::relieve(&tools, &relief);
+        let relieved = match DeviceMapper::open() {
+            Ok(kernel) => act::relieve::relieve(&tools, &KernelEyes::new(kernel), &relief),
+            Err(error) => Relieved {
+                relief,
+                took: Duration::ZERO,
+                error: Some(chain(&error)),
+            },
+        };
         let _ = inputs.send(Input::Relieved(relieved));
     })
 }

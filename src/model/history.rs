@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{Target, Uuid};
+use super::names::Target;
 use super::plan::{End, Failure, Outcome};
 use super::policy::HistoryPolicy;
+use super::reliefs::Reliefs;
 use super::time::{Moment, Now, UnixSeconds};
 use super::units::Bytes;
 
@@ -20,8 +21,6 @@ const SAMPLE_MIN: Duration = Duration::from_millis(5);
 /// The latency of as many extensions is remembered: enough for a p95, soon forgotten. What matters of it
 /// to a host is `safety_factor`, which multiplies it.
 const LATENCIES_MAX: usize = 32;
-/// A standby disk that could not be added is tried again after this: LVM's report of it comes sooner.
-const DISK_RESTS: Duration = Duration::from_secs(30);
 /// Of `growth_per_hour`.
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -31,8 +30,7 @@ pub struct History {
     latencies: VecDeque<Duration>,
     /// Their 95th percentile, once there are any: every decision about every store asks for it.
     latency: Option<Duration>,
-    /// When a standby disk was last to be added.
-    disks: BTreeMap<Uuid, Moment>,
+    pub reliefs: Reliefs,
 }
 
 /// What is remembered of one store.
@@ -110,17 +108,6 @@ impl History {
         if matches!(outcome.end, End::Extended { .. }) {
             self.note_latency(outcome.took);
         }
-    }
-
-    pub fn note_relieved(&mut self, disk: &Uuid, at: Moment) {
-        self.disks.insert(disk.clone(), at);
-    }
-
-    /// Whether it is too soon to try to add this disk again.
-    #[must_use]
-    pub fn disk_rests(&self, disk: &Uuid, now: Moment) -> bool {
-        let tried = self.disks.get(disk);
-        tried.is_some_and(|at| now.since(*at) < DISK_RESTS)
     }
 
     fn note_latency(&mut self, took: Duration) {
@@ -270,7 +257,7 @@ fn blend(old: f64, new: f64, spans: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::names::{Resource, VolumeId};
+    use super::super::names::{Resource, Uuid, VolumeId};
     use super::*;
 
     fn target() -> Target {

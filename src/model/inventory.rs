@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::names::{Name, Uuid, VolumeId, VolumeName};
-use super::relief::SpareDisk;
+use super::relief::{Expendable, SpareDisk};
 use super::time::{Moment, UnixSeconds};
 use super::units::{Bytes, Extents, Sectors, THIN_METADATA_BLOCK};
 
@@ -18,6 +18,8 @@ pub struct Inventory {
     pub snapshots: Vec<CowSnapshot>,
     /// Physical volumes without a group.
     pub spare_disks: Vec<SpareDisk>,
+    /// Snapshots of both kinds that somebody tagged to be removed when room is short.
+    pub expendable: Vec<Expendable>,
     /// Volume groups left out because another one has the same name.
     pub duplicate_names: u64,
 }
@@ -224,6 +226,10 @@ impl Inventory {
         self.pools.retain(|pool| pool.id.vg != group.uuid);
         self.snapshots
             .retain(|snapshot| snapshot.id.vg != group.uuid);
+        self.expendable.retain(|e| e.id.vg != group.uuid);
+        let expendable = earlier.expendable.iter();
+        let expendable = expendable.filter(|e| e.id.vg == group.uuid);
+        self.expendable.extend(expendable.cloned());
         self.groups.push(group.clone());
         self.pools.extend(
             earlier

@@ -11,6 +11,7 @@ pub mod plan;
 pub mod policy;
 pub mod reason;
 pub mod relief;
+pub mod reliefs;
 pub mod rule;
 pub mod tally;
 pub mod time;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::inventory::VolumeGroup;
-use super::names::{Resource, Uuid, VolumeName};
+use super::names::{Name, Resource, VolumeName};
+use super::relief::Ladder;
 use super::rule::Rule;
 use super::units::Bytes;
 
@@ -111,12 +112,13 @@ impl Policy {
             .fold(base, |growth, rule| rule.change(resource).over(growth))
     }
 
-    /// The standby disks of a group, in the order in which they are to be added.
-    pub fn standby<'a>(&'a self, group: &'a VolumeGroup) -> impl Iterator<Item = &'a Uuid> {
+    /// What helps a group that has no room.
+    #[must_use]
+    pub fn ladder(&self, group: &Name) -> Ladder {
         self.rules
             .iter()
-            .filter(|rule| rule.selector.selects_group(&group.name))
-            .flat_map(|rule| &rule.standby)
+            .filter(|rule| rule.selector.selects_group(group))
+            .fold(Ladder::default(), |base, rule| rule.relief.over(base))
     }
 
     /// What is left of a group's free space.

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-use super::names::{Name, Resource, Uuid, VolumeName};
+use super::names::{Name, Resource, VolumeName};
 use super::policy::{Growth, Reserve};
+use super::relief::Ladder;
 use super::units::Bytes;
 
 /// One rule. Of two that match and say something of the same key, the later decides.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     pub selector: Selector,
     pub data: Change,
@@ -16,8 +17,8 @@ pub struct Rule {
     pub snapshot: Change,
     /// Of a group: only a rule that selects by group alone has this and what follows.
     pub reserve: ReserveChange,
-    /// Physical volumes without a group, to be added when the group has no room; in this order.
-    pub standby: Vec<Uuid>,
+    /// What helps the group when it has no room.
+    pub relief: Ladder,
 }
 
 /// Which volumes: those that match all that is given.

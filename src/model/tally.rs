@@ -29,8 +29,8 @@ pub struct Tally {
     pub log_messages: BTreeMap<String, u64>,
     pub log_messages_dropped: u64,
     pub mended: u64,
-    /// Standby disks, by the group they were added to.
-    pub reliefs: BTreeMap<Name, Attempts>,
+    /// By group and rung.
+    pub reliefs: BTreeMap<Name, BTreeMap<String, Attempts>>,
     pub lifeboat: Lifeboat,
 }
 

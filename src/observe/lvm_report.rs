@@ -11,7 +11,7 @@ use crate::model::inventory::{
     CowSnapshot, GroupObstacle, Inventory, Kernel, ThinPool, VolumeGroup,
 };
 use crate::model::names::{Name, Uuid, VolumeId, VolumeName};
-use crate::model::relief::SpareDisk;
+use crate::model::relief::{Expendable, SpareDisk, Tag};
 use crate::model::time::UnixSeconds;
 use crate::model::units::{Bytes, Extents};
 
@@ -194,6 +194,7 @@ fn volumes(sections: &Sections, group: &VolumeGroup, parsed: &mut Parsed) {
             continue;
         }
         let segment = segments.get(row.text("lv_uuid")).copied();
+        parsed.inventory.expendable.extend(expendable(row, group));
         let result = match row.text("lv_attr").chars().next() {
             Some('t') => {
                 pool(row, segment, group, &sections.lv).map(|p| parsed.inventory.pools.push(p))
@@ -268,6 +269,24 @@ fn snapshot(row: &Row, segment: Option<&Row>, group: &VolumeGroup) -> Result<Cow
         merging: row.text("lv_attr").starts_with('S'),
         tags: row.tags(),
         kernel: Kernel::Inactive,
+    })
+}
+
+/// A snapshot that may be removed, if its tags say so. One that merges is not there for long.
+fn expendable(row: &Row, group: &VolumeGroup) -> Option<Expendable> {
+    let tags = row.tags();
+    let tag = tags.iter().find_map(|tag| Tag::parse(tag))?;
+    let is_thin = row.text("lv_attr").starts_with('V') && !row.text("origin").is_empty();
+    if !is_thin && !row.text("lv_attr").starts_with('s') {
+        return None;
+    }
+    let pool = is_thin.then(|| row.uuid("pool_lv_uuid")).transpose().ok()?;
+    Some(Expendable {
+        id: row.id(group).ok()?,
+        name: row.volume_name(group).ok()?,
+        pool,
+        created: row.time("lv_time"),
+        tag,
     })
 }
 

@@ -155,7 +155,11 @@ fn tally() -> Tally {
         last_success,
     };
     Tally {
-        reliefs: [(name("pve"), Attempts { done: 1, failed: 2 })].into(),
+        reliefs: [(
+            name("pve"),
+            [("standby_disk".to_owned(), Attempts { done: 1, failed: 2 })].into(),
+        )]
+        .into(),
         polls: [(Wake::Timer, 100), (Wake::DmEvent, 3)].into(),
         poll_failures: 2,
         poll_last_success: Some(UnixSeconds(1_800_000_000.0)),

@@ -11,6 +11,7 @@ mod front;
 mod metrics;
 mod page;
 mod plan;
+mod relief;
 mod rules;
 mod scale;
 mod simulation;

@@ -84,6 +84,7 @@ impl Sim {
             snapshots: (0..snapshots).map(|n| snapshot(n, store_mib)).collect(),
             duplicate_names: 0,
             spare_disks: Vec::new(),
+            expendable: Vec::new(),
         };
         let mut sim = Self {
             engine: Engine::new(Config::default().policy, build, now),

@@ -19,6 +19,8 @@ use cowherd::model::units::{Bytes, Extents, Sectors};
 pub(crate) const EXTENT: Bytes = Bytes::mib(4);
 pub(crate) const CHUNK: Bytes = Bytes(64 << 10);
 pub(crate) const METADATA_BLOCK: u64 = 4096;
+/// The wall clock of a world; only what carries a date depends on it.
+pub(crate) const WALL: UnixSeconds = UnixSeconds(1_800_000_000.0);
 
 /// A world that the tests change before they decide.
 #[derive(Debug, Clone)]
@@ -41,6 +43,7 @@ impl World {
                 snapshots,
                 duplicate_names: 0,
                 spare_disks: Vec::new(),
+                expendable: Vec::new(),
             },
             history: History::default(),
             busy: BTreeMap::new(),
@@ -59,6 +62,7 @@ impl World {
             history: &self.history,
             busy: &self.busy,
             now: self.now,
+            wall: WALL,
         }
     }
 

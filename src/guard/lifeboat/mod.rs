@@ -13,15 +13,13 @@ mod renew;
 
 use std::convert::Infallible;
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
     mount_change, unmount,
@@ -39,6 +37,11 @@ pub(super) use renew::renew_for_ever;
 
 /// Where the parts of the host's tree are that are still wanted, seen from the lifeboat.
 const HOST: &str = "/host";
+/// The mount namespace that was left: standard input of whoever starts again in the lifeboat. Whoever needs all of
+/// the host's tree goes back there.
+const NAMESPACE: &str = "/proc/self/fd/0";
+/// What is handed over, in the lifeboat.
+const OPTIONS: &str = "/options.json";
 /// Those parts: where programs, libraries, settings and backups are, and what starting a program there takes.
 const WANTED: [&str; 6] = ["/", "/usr", "/etc", "/var", "/dev", "/proc"];
 /// Where LVM keeps its metadata backups when it does not say otherwise.
@@ -95,10 +98,17 @@ impl Berth {
             Self::Ashore(_) => Path::new(BACKUPS),
         }
     }
+
+    /// Where what is not of the guard's own runs, unless that is here.
+    pub(super) fn host(&self) -> Option<PathBuf> {
+        match self {
+            Self::Aboard(_) => Some(NAMESPACE.into()),
+            Self::Ashore(_) => None,
+        }
+    }
 }
 
-/// Makes the lifeboat and starts this program again in it, as `cowherd guard` with its options on standard
-/// input. Must be called while there is one thread only: a mount namespace is a thread's.
+/// Makes the lifeboat and starts this program again in it, as `cowherd guard`. Must be called while there is one thread only: a mount namespace is a thread's.
 ///
 /// # Errors
 /// Comes back only when it did not work, and then the host's root is the root as before.
@@ -112,6 +122,8 @@ pub fn board(options: &Options) -> LifeboatError {
 
 fn try_to_board(options: &Options) -> Result<Infallible, LifeboatError> {
     let manifest = Manifest::take()?;
+    let own = "/proc/self/ns/mnt";
+    let left = File::open(own).map_err(|source| mount_error(Path::new(own), source))?;
     leave_namespace().map_err(|source| LifeboatError::Unshare { source })?;
     let boat = options.runtime.join("boat");
     build(&boat, &options.runtime, &manifest)?;
@@ -119,7 +131,7 @@ fn try_to_board(options: &Options) -> Result<Infallible, LifeboatError> {
         .map_err(io::Error::from)
         .and_then(|()| std::env::set_current_dir("/"))
         .map_err(|source| LifeboatError::Pivot { path: boat, source })?;
-    let error = match cast_off(options, manifest) {
+    let error = match cast_off(options, manifest, left) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -132,6 +144,14 @@ fn try_to_board(options: &Options) -> Result<Infallible, LifeboatError> {
             source,
         })?;
     Err(error)
+}
+
+/// What whoever made the lifeboat handed over.
+///
+/// # Errors
+/// When nothing was: this is no lifeboat.
+pub fn handed_over() -> io::Result<Options> {
+    Ok(serde_json::from_slice(&fs::read(OPTIONS)?)?)
 }
 
 /// Lets go of the host's tree: a file system that is mounted there could not be unmounted and its volume
@@ -221,7 +241,11 @@ fn make_directory(path: &Path) -> Result<(), LifeboatError> {
 }
 
 /// In the lifeboat: tries what is there, and becomes the guard.
-fn cast_off(options: &Options, manifest: Manifest) -> Result<Infallible, LifeboatError> {
+fn cast_off(
+    options: &Options,
+    manifest: Manifest,
+    left: File,
+) -> Result<Infallible, LifeboatError> {
     let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
     let hosts = manifest::inside(Path::new(OLD), Path::new(LVM_LOCKS));
     if identity(Path::new(LVM_LOCKS)) != identity(&hosts) {
@@ -233,10 +257,12 @@ fn cast_off(options: &Options, manifest: Manifest) -> Result<Infallible, Lifeboa
         berth: Berth::Aboard(manifest),
         ..options.clone()
     };
-    let input = on_memory(&options).map_err(|source| LifeboatError::Options { source })?;
+    let text = serde_json::to_vec(&options).map_err(io::Error::from);
+    text.and_then(|text| fs::write(OPTIONS, text))
+        .map_err(|source| LifeboatError::Options { source })?;
     let source = Command::new(PROGRAM)
         .arg("guard")
-        .stdin(Stdio::from(input))
+        .stdin(Stdio::from(left))
         // Each arena would be locked memory of its own, and these threads hardly allocate at once.
         .env("MALLOC_ARENA_MAX", "1")
         .exec();
@@ -254,12 +280,4 @@ fn try_out(program: &Path, argument: &str) -> Result<(), LifeboatError> {
         program: program.display().to_string(),
         why,
     })
-}
-
-fn on_memory(options: &Options) -> io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create("cowherd-options", MemfdFlags::CLOEXEC)?);
-    serde_json::to_writer(&mut file, options)?;
-    file.flush()?;
-    file.rewind()?;
-    Ok(file.into())
 }

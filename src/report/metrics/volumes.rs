@@ -8,6 +8,7 @@ use crate::model::inventory::{
 };
 use crate::model::names::Resource;
 use crate::model::plan::Failure;
+use crate::model::relief::Rung;
 use crate::model::tally::Attempts;
 use crate::model::units::Bytes;
 use crate::model::view::View;
@@ -31,10 +32,13 @@ pub(super) fn write(sheet: &mut Sheet, view: &View) {
     for group in &view.inventory.groups {
         volume_group(sheet, &view.inventory, group);
         let reliefs = view.tally.reliefs.get(&group.name);
-        let Attempts { done, failed } = reliefs.copied().unwrap_or_default();
-        for (result, count) in [("done", done), ("failed", failed)] {
-            let labels = [group.name.as_str(), "standby_disk", result];
-            sheet.count(&names::RELIEFS, labels, count);
+        for rung in Rung::LABELS {
+            let counts = reliefs.and_then(|reliefs| reliefs.get(rung));
+            let Attempts { done, failed } = counts.copied().unwrap_or_default();
+            for (result, count) in [("done", done), ("failed", failed)] {
+                let labels = [group.name.as_str(), rung, result];
+                sheet.count(&names::RELIEFS, labels, count);
+            }
         }
     }
     for (name, reserve) in &view.reserves {

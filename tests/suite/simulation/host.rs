@@ -278,6 +278,7 @@ impl Host {
             snapshots: self.cows.iter().map(Cow::told).collect(),
             duplicate_names: 0,
             spare_disks: Vec::new(),
+            expendable: Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cowherd::model::inventory::PoolMode;
 use cowherd::model::policy::Policy;
+use cowherd::model::relief::Ladder;
 use cowherd::model::rule::{Change, ReserveChange, Rule, Selector};
 use cowherd::model::time::Moment;
 use cowherd::model::units::Bytes;
@@ -52,7 +53,7 @@ fn rule(rng: &mut Rng) -> Rule {
         metadata: change(rng),
         snapshot: change(rng),
         reserve: ReserveChange::default(),
-        standby: Vec::new(),
+        relief: Ladder::default(),
     }
 }
 

@@ -27,11 +27,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         room_comes,
     ),
     Scenario::new(
-        "a_standby_disk_relieves_a_full_group",
-        "the physical volume that a rule names is added, and what was held is extended",
-        standby_disk,
-    ),
-    Scenario::new(
         "a_pool_grows_where_lvextend_use_policies_refuses",
         "a group as Proxmox VE leaves it, a thousandth of the size: LVM's step does not fit, what fits is taken",
         nearly_full_like_pve,
@@ -142,42 +137,6 @@ fn rule_by_tag(lab: &mut Lab) -> Result<()> {
         lv_size("vg0/snap").is_ok_and(|size| size > Size::mib(16).as_bytes())
     })?;
     cowherd_.stop()?;
-    vg.remove()
-}
-
-fn standby_disk(lab: &mut Lab) -> Result<()> {
-    let [first, second] = lab.disks() else {
-        anyhow::bail!("two disks are expected");
-    };
-    let vg = Vg::create("vg0", std::slice::from_ref(first))?;
-    let origin = vg.thick("origin", Size::mib(64))?;
-    vg.cow_snapshot("origin", "snap", Size::mib(16))?;
-    vg.leave_free(Size::mib(0))?;
-    sh(&format!("pvcreate -qy {second}"))?;
-    let uuid = sh(&format!("pvs --noheadings -o pv_uuid {second}"))?;
-    let uuid = uuid.trim();
-    let config = format!(
-        "[[rule]]\nvolume_group = \"vg?\"\nstandby = [\"{}\", \"{uuid}\"]\n",
-        "x".repeat(32)
-    );
-    let cowherd_ = Cowherd::ready(Some(&config), &[])?;
-    ensure!(
-        vg.free_bytes()? == 0,
-        "nothing is added before it is needed"
-    );
-    let writer = Writer::start(&origin, Rate::MibPerSec(4), Size::mib(14))?;
-    writer.wait(DEADLINE)?.complete()?;
-    wait_until("the snapshot is extended", TOLD, || {
-        lv_size("vg0/snap").is_ok_and(|size| size > Size::mib(16).as_bytes())
-    })?;
-    let added = sh(&format!("pvs --noheadings -o vg_name {second}"))?;
-    ensure!(added.trim() == "vg0", "{second} is in {added:?}");
-    let done = [("vg", "vg0"), ("rung", "standby_disk"), ("result", "done")];
-    cowherd_.wait_metrics("the relief is counted", TOLD, |m| {
-        m.is("cowherd_reliefs_total", &done, 1)
-    })?;
-    let log = cowherd_.stop()?;
-    ensure!(log.contains("relieved a full group"), "{log}");
     vg.remove()
 }
 

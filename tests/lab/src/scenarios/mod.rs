@@ -9,6 +9,7 @@ mod guest;
 mod holding;
 mod life;
 mod processes;
+mod relieving;
 mod serving;
 mod sick_root;
 mod writer;
@@ -100,6 +101,7 @@ pub fn all() -> Vec<Scenario> {
         life::SCENARIOS,
         extending::SCENARIOS,
         holding::SCENARIOS,
+        relieving::SCENARIOS,
         coexisting::SCENARIOS,
         processes::SCENARIOS,
         serving::SCENARIOS,
