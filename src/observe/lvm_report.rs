@@ -15,6 +15,9 @@ use crate::model::relief::{Expendable, SpareDisk, Tag};
 use crate::model::time::UnixSeconds;
 use crate::model::units::{Bytes, Extents};
 
+/// Letters of `lv_attr`, as in lvs(8); a later LVM may add some.
+const VOLUME_ATTRIBUTES_MIN: usize = 10;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     #[error("output is not the JSON of a full report")]
@@ -38,8 +41,8 @@ struct Document {
 struct Sections {
     #[serde(default)]
     vg: Vec<Row>,
-    #[serde(default)]
-    lv: Vec<Row>,
+    /// Of a group it is there, also without a volume.
+    lv: Option<Vec<Row>>,
     #[serde(default)]
     seg: Vec<Row>,
     #[serde(default)]
@@ -90,15 +93,19 @@ pub fn parse(output: &[u8]) -> Result<Parsed, ReportError> {
 }
 
 fn group(sections: &Sections) -> Result<Option<VolumeGroup>, String> {
-    let Some(row) = sections.vg.first() else {
-        return Ok(None);
+    let row = sections.vg.first();
+    let Some(row) = row.filter(|row| !row.text("vg_name").is_empty()) else {
+        return match sections.volumes() {
+            [] => Ok(None),
+            [first, ..] => Err(format!("{}: no vg_name", first.text("lv_name"))),
+        };
     };
-    if row.text("vg_name").is_empty() {
-        return Ok(None);
+    if sections.lv.is_none() {
+        return Err(format!("{}: no section lv", row.text("vg_name")));
     }
     let extent = row.bytes("vg_extent_size")?;
     let spare = sections
-        .lv
+        .volumes()
         .iter()
         .find(|row| row.text("lv_role").contains("spare"));
     let attributes = Attributes(row.text("vg_attr"));
@@ -120,26 +127,32 @@ fn group(sections: &Sections) -> Result<Option<VolumeGroup>, String> {
 }
 
 fn spare_disks(rows: &[Row], parsed: &mut Parsed) {
-    for row in rows {
-        let disk = || {
-            Ok(SpareDisk {
-                uuid: row.uuid("pv_uuid")?,
-                device: row.text("pv_name").to_owned(),
-                size: row.bytes("pv_size")?,
-            })
-        };
-        // A missing one is told as `[unknown]`.
-        match disk() {
-            Ok(disk) if disk.device.starts_with('/') => parsed.inventory.spare_disks.push(disk),
-            Ok(_) => {}
+    // A missing one is told as `[unknown]`.
+    for row in rows
+        .iter()
+        .filter(|row| row.text("pv_name").starts_with('/'))
+    {
+        match spare_disk(row) {
+            Ok(disk) => parsed.inventory.spare_disks.push(disk),
             Err(fault) => {
-                let fault: String = fault;
-                parsed
-                    .faults
-                    .push(format!("{}: {fault}", row.text("pv_name")));
+                let device = row.text("pv_name");
+                parsed.faults.push(format!("{device}: {fault}"));
             }
         }
     }
+}
+
+fn spare_disk(row: &Row) -> Result<SpareDisk, String> {
+    let attributes = row.text("pv_attr");
+    // Allocatable or used: it has a group, whatever the rest of the section says.
+    if attributes.starts_with(['a', 'u']) {
+        return Err(format!("pv_attr is {attributes:?} without a group"));
+    }
+    Ok(SpareDisk {
+        uuid: row.uuid("pv_uuid")?,
+        device: row.text("pv_name").to_owned(),
+        size: row.bytes("pv_size")?,
+    })
 }
 
 /// Free extents on physical volumes that LVM may allocate from; all free ones without a PV section.
@@ -189,21 +202,26 @@ fn volumes(sections: &Sections, group: &VolumeGroup, parsed: &mut Parsed) {
         .map(|row| (row.text("lv_uuid"), row))
         .collect();
     let mut seen = BTreeSet::new();
-    for row in &sections.lv {
+    for row in sections.volumes() {
         if !seen.insert(row.text("lv_uuid")) {
             continue;
         }
         let segment = segments.get(row.text("lv_uuid")).copied();
         parsed.inventory.expendable.extend(expendable(row, group));
-        let result = match row.text("lv_attr").chars().next() {
-            Some('t') => {
-                pool(row, segment, group, &sections.lv).map(|p| parsed.inventory.pools.push(p))
+        let result = row.kind().and_then(|kind| {
+            match kind {
+                't' => {
+                    let pool = pool(row, segment, group, sections.volumes())?;
+                    parsed.inventory.pools.push(pool);
+                }
+                's' | 'S' => {
+                    let snapshot = snapshot(row, segment, group)?;
+                    parsed.inventory.snapshots.push(snapshot);
+                }
+                _ => {}
             }
-            Some('s' | 'S') => {
-                snapshot(row, segment, group).map(|s| parsed.inventory.snapshots.push(s))
-            }
-            _ => Ok(()),
-        };
+            Ok(())
+        });
         if let Err(fault) = result {
             parsed
                 .faults
@@ -290,7 +308,22 @@ fn expendable(row: &Row, group: &VolumeGroup) -> Option<Expendable> {
     })
 }
 
+impl Sections {
+    fn volumes(&self) -> &[Row] {
+        self.lv.as_deref().unwrap_or_default()
+    }
+}
+
 impl Row {
+    /// The first of a volume's attributes: what is not known is another kind, what is none is a fault.
+    fn kind(&self) -> Result<char, String> {
+        let text = self.text("lv_attr");
+        text.chars()
+            .next()
+            .filter(|kind| !kind.is_ascii_digit() && text.len() >= VOLUME_ATTRIBUTES_MIN)
+            .ok_or_else(|| format!("lv_attr is {text:?}, expected at least ten letters"))
+    }
+
     /// A field as text; a missing one and one of another type are empty.
     fn text(&self, field: &str) -> &str {
         self.0
@@ -318,7 +351,9 @@ impl Row {
     }
 
     fn time(&self, field: &str) -> Option<UnixSeconds> {
-        self.text(field).trim().parse().ok().map(UnixSeconds)
+        let secs: f64 = self.text(field).trim().parse().ok()?;
+        // Rust also reads nan and inf.
+        secs.is_finite().then_some(UnixSeconds(secs))
     }
 
     /// Hidden volumes are shown in brackets.

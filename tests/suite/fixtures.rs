@@ -188,6 +188,40 @@ fn one_bad_field_loses_one_volume_and_nothing_else() {
 }
 
 #[test]
+fn what_is_not_read_is_a_fault_and_not_left_out() {
+    let text = read("cow-one-invalid", "fullreport.json");
+    for (what, from, to) in [
+        ("no kind", r#""lv_attr":"swi-a-s---""#, r#""lv_attr":"""#),
+        ("no such kind", r#""lv_attr":"swi"#, r#""lv_attr":"1wi"#),
+        ("no volumes", r#""lv": ["#, r#""LV": ["#),
+        ("no group", r#""vg": ["#, r#""VG": ["#),
+        ("no name", r#""vg_name":"vg0""#, r#""vg_name":"""#),
+    ] {
+        let broken = text.replacen(from, to, 1);
+        assert_ne!(text, broken, "{what}");
+        let parsed = lvm_report::parse(broken.as_bytes()).expect("still a report");
+        assert_eq!(parsed.faults.len(), 1, "{what}: {:?}", parsed.faults);
+        assert_eq!(parsed.inventory.spare_disks.len(), 0, "{what}");
+    }
+}
+
+#[test]
+fn a_disk_that_has_a_group_is_no_spare_one() {
+    let report = |attributes: &str| {
+        let disk = format!(
+            r#"{{"pv_name":"/dev/sdb", "pv_uuid":"gFIcZw-PfnP-Mru5-3DaY-7JqT-i1GU-L0l144", "pv_size":"1", "pv_attr":"{attributes}"}}"#
+        );
+        let text = format!(r#"{{"report": [{{"vg": [], "pv": [{disk}], "lv": []}}]}}"#);
+        lvm_report::parse(text.as_bytes()).expect("a report")
+    };
+    for (attributes, spare, faults) in [("---", 1, 0), ("a--", 0, 1), ("u--", 0, 1)] {
+        let parsed = report(attributes);
+        let found = (parsed.inventory.spare_disks.len(), parsed.faults.len());
+        assert_eq!(found, (spare, faults), "{attributes}");
+    }
+}
+
+#[test]
 fn unknown_sections_and_control_characters_do_not_blind_us() {
     let text = read("thin", "fullreport.json");
     let logged = text.replacen('{', r#"{ "log": [{"log_seq_num":"1"}], "#, 1);
