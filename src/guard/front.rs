@@ -306,12 +306,36 @@ pub(super) fn identity(user: &str) -> Result<Option<(u32, u32)>, FrontFailure> {
 
 /// Read from the file: no name service may be asked here.
 fn look_up(user: &str) -> Option<(u32, u32)> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
+    find_user(&std::fs::read("/etc/passwd").ok()?, user)
+}
+
+fn find_user(passwd: &[u8], user: &str) -> Option<(u32, u32)> {
+    // One full name in another encoding must not hide everybody.
+    String::from_utf8_lossy(passwd).lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         let [name, _, uid, gid, ..] = fields.as_slice() else {
             return None;
         };
         (*name == user).then_some((uid.parse().ok()?, gid.parse().ok()?))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_user_is_found_among_any_bytes(before in prop::collection::vec(any::<u8>(), 0..200), uid: u32, gid: u32, name in "[a-z]{4,9}", junk in "[a-z.-]{0,9}") {
+            let find = |uid: &str| {
+                let line = format!("\n{name}:x:{uid}:{gid}:");
+                let after = b"M\xfcller:/:/bin/sh\nother:x:1:1::/:/bin/sh\n";
+                find_user(&[&before, line.as_bytes(), after].concat(), &name)
+            };
+            assert_eq!(find(&uid.to_string()), Some((uid, gid)));
+            assert_eq!(find(&junk), None);
+        }
+    }
 }
