@@ -240,3 +240,64 @@ fn print(text: &str) -> Result<(), Failure> {
         Ok(()) | Err(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
+    use proptest::sample::select;
+
+    use super::*;
+
+    fn word() -> impl Strategy<Value = OsString> {
+        let known = [
+            "run",
+            "status",
+            "plan",
+            "check",
+            "front",
+            "guard",
+            "manifest",
+            "--config",
+            "--dry-run",
+            "--json",
+            "--config-only",
+            "--web.listen-address=[::1]:1",
+            "--web.telemetry-path=/m",
+            "--web.telemetry-path",
+            "--listen-address",
+            "--telemetry-path",
+            "--log.level=warn",
+            "--log-level",
+            "--root",
+            "--",
+        ];
+        prop_oneof![
+            3 => select(known.to_vec()).prop_map(OsString::from),
+            1 => any::<String>().prop_map(OsString::from),
+            1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(OsString::from_vec),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_a_command_or_a_complaint(words in prop::collection::vec(word(), 0..8)) {
+            let words = std::iter::once(OsString::from("cowherd")).chain(words);
+            match Arguments::try_parse_from(words) {
+                Ok(Arguments { command: Command::Run(run) }) => {
+                    assert!(run.telemetry_path.is_none_or(|path| config::is_telemetry_path(&path)));
+                }
+                Ok(_) => {}
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+        }
+
+        #[test]
+        fn a_level_is_read_by_its_name(level in prop_oneof![Just(Level::Error), Just(Level::Warn), Just(Level::Info), Just(Level::Debug)]) {
+            let again = Level::from_str(level.name(), false).expect("its own name");
+            assert_eq!(again.filter(), level.filter());
+        }
+    }
+}

@@ -87,6 +87,8 @@ fn ask(lvm: &Path, arguments: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{any, proptest};
+
     use super::*;
 
     #[test]
@@ -110,5 +112,33 @@ mod tests {
         );
         assert!(!parse_monitored("  vg0/thin/").expect("a line").1);
         assert_eq!(parse_monitored("WARNING: no"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_setting_is_its_number_or_nothing_is_told(numbers: [u64; 4], wrong in 0..4_usize, junk: String) {
+            let told = |values: &[String]| {
+                let lines = SETTINGS.iter().zip(values);
+                let lines: Vec<String> = lines.map(|(key, value)| format!("{key}={value}")).collect();
+                lines.join("\n")
+            };
+            let mut values = numbers.map(|number| number.to_string());
+            let settings = parse_settings(&told(&values)).expect("four numbers");
+            let snapshot = settings.snapshot;
+            assert_eq!([settings.thin.threshold, settings.thin.percent, snapshot.threshold, snapshot.percent], numbers);
+            values[wrong] = format!("x{junk}");
+            assert_eq!(parse_settings(&told(&values)), None);
+            let _ = parse_settings(&junk);
+        }
+
+        #[test]
+        fn what_is_monitored_is_said_in_that_word_alone(line: String, word in "[a-z ]{0,12}", cut in 0..19_usize, is_so in any::<bool>()) {
+            let _ = parse_monitored(&line);
+            let word = if is_so { "monitored" } else { &word };
+            let told = parse_monitored(&format!("  vg0/pool/{word}")).expect("two names and a word");
+            assert_eq!(told.1, word.trim_end() == "monitored");
+            let is_whole = parse_monitored(&"  vg0/pool/monitored"[..cut]).is_some_and(|(_, is_monitored)| is_monitored);
+            assert!(!is_whole, "cut at {cut}");
+        }
     }
 }

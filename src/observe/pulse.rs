@@ -78,6 +78,8 @@ fn writes(stat: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{any, prop, proptest};
+
     use super::*;
 
     #[test]
@@ -87,5 +89,14 @@ mod tests {
         assert_eq!(writes(stat), Some(1289));
         assert_eq!(writes(b"1 2 3 4"), None);
         assert_eq!(writes(b"1 2 3 4 many"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_counts_are_read_and_no_bytes_panic(counts in prop::collection::vec(any::<u64>(), 0..17), noise in prop::collection::vec(any::<u8>(), 0..STAT_MAX)) {
+            let words: Vec<String> = counts.iter().map(|count| format!("{count:>8}")).collect();
+            assert_eq!(writes(words.join(" ").as_bytes()), counts.get(WRITES).copied());
+            let _ = writes(&noise);
+        }
     }
 }

@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use cowherd::model::inventory::{CowStatus, GroupObstacle, Inventory, PoolMode, PoolStatus};
 use cowherd::model::units::{Bytes, Extents};
 use cowherd::observe::{dm_status, lvm_report};
-use proptest::prelude::{any, prop, proptest};
 
 fn captures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lvm-2.03.16")
 }
 
-fn states() -> Vec<String> {
+pub(crate) fn states() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(captures())
         .expect("the captures are here")
         .map(|entry| entry.expect("the captures are readable"))
@@ -24,7 +23,7 @@ fn states() -> Vec<String> {
     names
 }
 
-fn read(state: &str, file: &str) -> String {
+pub(crate) fn read(state: &str, file: &str) -> String {
     let path = captures().join(state).join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -37,8 +36,12 @@ fn inventory(state: &str) -> Inventory {
 
 /// Status lines of one target: device and the rest.
 fn lines(state: &str, target: &str) -> Vec<(String, String)> {
+    lines_of(state, "status.txt", target)
+}
+
+pub(crate) fn lines_of(state: &str, file: &str, target: &str) -> Vec<(String, String)> {
     let needle = format!(" {target} ");
-    let text = read(state, "status.txt");
+    let text = read(state, file);
     text.lines()
         .filter_map(|line| {
             let (head, rest) = line.split_once(&needle)?;
@@ -270,21 +273,4 @@ fn two_groups_of_one_name_are_one_and_a_count() {
         ),
         (1, 1)
     );
-}
-
-proptest! {
-    #[test]
-    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-        let _ = lvm_report::parse(&bytes);
-    }
-
-    #[test]
-    fn no_damaged_capture_panics(at in 0..20_000_usize, byte in any::<u8>(), cut in 0..30_000_usize) {
-        let mut text = read("thin", "fullreport.json").into_bytes();
-        text.truncate(cut);
-        if let Some(place) = text.get_mut(at) {
-            *place = byte;
-        }
-        let _ = lvm_report::parse(&text);
-    }
 }

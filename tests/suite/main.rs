@@ -10,6 +10,7 @@ mod fixtures;
 mod front;
 mod metrics;
 mod page;
+mod parsers;
 mod plan;
 mod relief;
 mod rules;

@@ -291,6 +291,8 @@ fn backup_dir(told: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{prop, prop_oneof, proptest};
+
     use super::*;
 
     #[test]
@@ -327,5 +329,18 @@ mod tests {
         let told = "backup_dir=\"/srv/lvm\"\n";
         assert_eq!(backup_dir(told), Path::new("/srv/lvm"));
         assert_eq!(backup_dir("garbage"), Path::new("/etc/lvm/backup"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_told_every_path_is_absolute(line in prop_oneof![".*", "[\t /a-z()=>.]{0,40}"], name in "[a-z.]{1,9}", lines in prop::collection::vec("\t[a-z]{1,5} => /[a-z ]{1,9} \\(0x[0-9a-f]{1,9}\\)", 0..5)) {
+            if let Ok(found) = libraries(&format!("{}\n{line}\n", lines.join("\n"))) {
+                assert!(found.iter().all(|path| path.is_absolute()), "{found:?}");
+                assert!(lines.is_empty() || !found.is_empty());
+            }
+            let missing = libraries(&format!("{}\n\t{name} => not found\n", lines.join("\n")));
+            assert!(matches!(&missing, Err(ManifestError::MissingLibrary { library }) if *library == name), "{missing:?}");
+            assert!(backup_dir(&line).is_absolute());
+        }
     }
 }
