@@ -175,7 +175,9 @@ impl Manifest {
     #[must_use]
     pub fn size(&self) -> Bytes {
         let stamps = self.files.values().filter_map(|source| source.stamp);
-        Bytes(stamps.map(|stamp| stamp.size).sum())
+        stamps
+            .map(|stamp| Bytes(stamp.size))
+            .fold(Bytes::ZERO, Bytes::saturating_add)
     }
 
     /// The state of every source, as it was taken.

@@ -9,6 +9,7 @@ use cowherd::guard::{Berth, Manifest, Options};
 use cowherd::link::{self, FromFront, FromGuard, LinkError, Message, Packed};
 use cowherd::model::names::Resource;
 use cowherd::model::plan::Extension;
+use cowherd::model::units::Bytes;
 use cowherd::model::view::{Build, View};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use proptest::sample::Index;
@@ -110,6 +111,14 @@ fn what_we_write_is_read_as_it_was() {
         serde_json::to_value(&taken).expect("it was JSON"),
         manifest()
     );
+}
+
+#[test]
+fn the_size_of_a_manifest_never_wraps() {
+    let mut huge = manifest();
+    huge["files"]["/usr/sbin/lvm"]["stamp"]["size"] = json!(u64::MAX);
+    let huge: Manifest = serde_json::from_value(huge).expect("a manifest");
+    assert_eq!(huge.size(), Bytes(u64::MAX));
 }
 
 proptest! {
