@@ -7,7 +7,7 @@ use cowherd::model::inventory::{CowStatus, GroupObstacle, Inventory, PoolMode, P
 use cowherd::model::units::{Bytes, Extents};
 use cowherd::observe::{dm_status, lvm_report};
 
-fn captures() -> PathBuf {
+pub(crate) fn captures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lvm-2.03.16")
 }
 
@@ -28,14 +28,14 @@ pub(crate) fn read(state: &str, file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn inventory(state: &str) -> Inventory {
+pub(crate) fn inventory(state: &str) -> Inventory {
     let parsed = lvm_report::parse(read(state, "fullreport.json").as_bytes()).expect(state);
     assert_eq!(parsed.faults, Vec::<String>::new(), "{state}");
     parsed.inventory
 }
 
 /// Status lines of one target: device and the rest.
-fn lines(state: &str, target: &str) -> Vec<(String, String)> {
+pub(crate) fn lines(state: &str, target: &str) -> Vec<(String, String)> {
     lines_of(state, "status.txt", target)
 }
 

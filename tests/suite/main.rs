@@ -6,6 +6,8 @@ mod cli;
 mod common;
 mod config;
 mod everything;
+mod fake_lvm;
+mod faults;
 mod fixtures;
 mod front;
 mod metrics;

@@ -92,3 +92,13 @@ fn it_waits_for_nothing_that_waits_for_file_systems() {
     // It would want /tmp and /var/tmp mounted first.
     assert!(!unit.contains_key("Service.PrivateTmp"));
 }
+
+#[test]
+fn it_lives_longer_than_the_file_systems() {
+    let unit = unit();
+    assert_eq!(unit["Unit.DefaultDependencies"], ["no"]);
+    // What is started before something is stopped after it.
+    assert_eq!(unit["Unit.Before"], ["local-fs-pre.target shutdown.target"]);
+    assert_eq!(unit["Unit.Conflicts"], ["shutdown.target"]);
+    assert_eq!(unit["Install.WantedBy"], ["sysinit.target"]);
+}
