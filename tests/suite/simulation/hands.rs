@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -26,6 +27,8 @@ const KILLED: i32 = 9;
 /// What goes wrong with the next lvextend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mishap {
+    /// The kernel has no process, memory or descriptor left to start it with.
+    NotStarted,
     /// It fails and has done nothing.
     Refused,
     /// It says that all went well and has done nothing.
@@ -43,7 +46,8 @@ pub(super) enum Mishap {
 }
 
 impl Mishap {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
+        Self::NotStarted,
         Self::Refused,
         Self::NoEffect,
         Self::DoneButFails,
@@ -95,6 +99,12 @@ impl Hands for Rig<'_> {
     fn run(&self, tool: Tool, arguments: &[String], _: Duration) -> Result<Finished, CommandError> {
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let last = words.last().copied().unwrap_or_default();
+        if self.mishap.get() == Some(Mishap::NotStarted) {
+            self.mishap.take();
+            let source = io::Error::from(io::ErrorKind::WouldBlock);
+            let program = format!("{tool:?}");
+            return Err(CommandError::Spawn { program, source });
+        }
         let (status, overdue) = match (tool, words.first()) {
             (Tool::Lvm, Some(&"lvextend")) => self.lvextend(&words),
             (Tool::Lvm, Some(&"lvchange")) => {
@@ -178,7 +188,11 @@ impl Rig<'_> {
                 return (KILLED, false);
             }
             Some(
-                Mishap::DoneButFails | Mishap::HalfDone | Mishap::KilledAfter | Mishap::Overdue,
+                Mishap::NotStarted
+                | Mishap::DoneButFails
+                | Mishap::HalfDone
+                | Mishap::KilledAfter
+                | Mishap::Overdue,
             )
             | None => {}
         }
@@ -195,7 +209,13 @@ impl Rig<'_> {
                 host.reload(&id);
                 (FAILED, false)
             }
-            Some(Mishap::Refused | Mishap::NoEffect | Mishap::KilledBefore | Mishap::Overdue)
+            Some(
+                Mishap::NotStarted
+                | Mishap::Refused
+                | Mishap::NoEffect
+                | Mishap::KilledBefore
+                | Mishap::Overdue,
+            )
             | None => {
                 host.reload(&id);
                 (0, mishap == Some(Mishap::Overdue))

@@ -135,7 +135,12 @@ fn trouble(world: &mut World) -> Result<(), String> {
             world.checks.excuse(until);
         }
         3 => {
-            world.reports_fail_until = until;
+            let is_told = world.rng.bool();
+            if is_told {
+                world.reports_are_partial_until = until;
+            } else {
+                world.reports_fail_until = until;
+            }
             world.checks.excuse(until);
         }
         4 => {

@@ -74,6 +74,8 @@ pub(super) struct World {
     pub(super) next_mishap: Option<Mishap>,
     pub(super) locked_until: Moment,
     pub(super) reports_fail_until: Moment,
+    /// lvm can read nothing of the group, and says so.
+    pub(super) reports_are_partial_until: Moment,
     pub(super) looks_hang_until: Moment,
     pub(super) looks_fail_until: Moment,
     /// The kernel raises none that reach us.
@@ -123,6 +125,7 @@ impl World {
             next_mishap: None,
             locked_until: Moment::default(),
             reports_fail_until: Moment::default(),
+            reports_are_partial_until: Moment::default(),
             looks_hang_until: Moment::default(),
             looks_fail_until: Moment::default(),
             generation: 0,
@@ -230,10 +233,14 @@ impl World {
                 })
             }
             Event::Reported(result) if is_ours => {
-                self.checks.reported(self.now.moment);
+                let told = (*result).as_ref();
+                let is_complete = told.is_ok_and(|told: &Inventory| !told.groups.is_empty());
+                if is_complete {
+                    self.checks.reported(self.now.moment);
+                }
                 self.feed(Input::Reported {
                     result: *result,
-                    is_complete: true,
+                    is_complete,
                     faults: Vec::new(),
                     took: REPORT,
                 })
@@ -269,12 +276,7 @@ impl World {
                     self.push(LOOK.max(hang), Event::Looked(lane, devices));
                 }
                 Order::ReadReport => {
-                    let fails = self.now.moment < self.reports_fail_until;
-                    let report = if fails {
-                        Err("lvm fails".to_owned())
-                    } else {
-                        Ok(self.host.borrow().report())
-                    };
+                    let report = self.report();
                     self.push(REPORT, Event::Reported(Box::new(report)));
                 }
                 Order::Extend(extension) => self.extend(*extension)?,
@@ -286,6 +288,19 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What lvm tells of the group as it is now.
+    fn report(&self) -> Result<Inventory, String> {
+        let now = self.now.moment;
+        if now < self.reports_fail_until {
+            return Err("lvm fails".to_owned());
+        }
+        Ok(if now < self.reports_are_partial_until {
+            Inventory::default()
+        } else {
+            self.host.borrow().report()
+        })
     }
 
     fn published(&mut self, view: &View) -> Result<(), String> {
