@@ -25,6 +25,8 @@
 )]
 
 pub mod args;
+#[cfg(test)]
+mod faults;
 pub mod figures;
 pub mod guest;
 pub mod host;
