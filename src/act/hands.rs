@@ -27,7 +27,7 @@ pub trait Hands {
     /// Notes what is about to be done, for a successor.
     ///
     /// # Errors
-    /// When it cannot be noted: then nothing may be done.
+    /// When it cannot be noted: should this guard be killed now, nobody mends what it left.
     fn remember(&self, extension: &Extension) -> Result<(), IntentError>;
 
     fn forget(&self, target: &Target);

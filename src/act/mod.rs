@@ -55,6 +55,7 @@ pub fn extend(hands: &impl Hands, eyes: &impl Eyes, extension: &Extension) -> Ou
         took: Duration::ZERO,
         lock_wait: Duration::ZERO,
         mended: false,
+        unnoted: None,
         end: End::Changed {
             found: String::new(),
         },
@@ -78,9 +79,11 @@ fn steps(hands: &impl Hands, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
     if let Some(found) = changed(eyes, extension) {
         return End::Changed { found };
     }
-    if let Err(error) = hands.remember(extension) {
-        return failed(Failure::Spawn, error.to_string());
-    }
+    // Two things would have to go wrong for the note to be missed, and one is enough to lose the store.
+    outcome.unnoted = hands
+        .remember(extension)
+        .err()
+        .map(|error| error.to_string());
     // lvextend takes the lock itself. In between only LVM can change anything, and an absolute size
     // makes that harmless: the later of two is refused.
     drop(lock);

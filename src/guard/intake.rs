@@ -217,6 +217,9 @@ impl Engine {
                 inventory.keep(group, &self.inventory);
             }
         }
+        if !is_complete {
+            inventory.keep_volumes(&self.inventory, |id| self.watch.has_volume(id));
+        }
         if inventory.groups.len() != self.inventory.groups.len() {
             self.note_news(News::Awaited);
         }
@@ -239,6 +242,11 @@ impl Engine {
         if outcome.mended {
             self.tally.mended += 1;
             self.tell(now, orders, Note::of(Level::Warn, Note::MENDED, extension));
+        }
+        if let Some(why) = &outcome.unnoted {
+            let message = "cannot note what is done for a guard that would have to mend it";
+            let note = Note::new(Level::Error, message, why.clone());
+            self.tell_once(now, orders, note);
         }
         let told = match &outcome.end {
             End::Extended { kernel_total } => {

@@ -150,14 +150,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     if let Berth::Aboard(manifest) = options.berth {
         lifeboat::renew_for_ever(manifest, shell.inputs.clone()).map_err(thread_error)?;
     }
-    for group in shell.tools.intents.left_suspended() {
-        shell.engine.note_suspended(group);
-    }
-    if shell.engine.is_dry_run() {
-        info!("a dry run mends nothing");
-    } else {
-        shell.mend_left_over();
-    }
+    shell.take_over();
     devices::follow(inputs, rescan, options.policy.timing).map_err(thread_error)?;
     shell.run(&queue, &stop, log);
     drop(lock);
@@ -367,6 +360,18 @@ impl Shell {
             }
         }
         None
+    }
+
+    /// What a predecessor left to be done.
+    fn take_over(&mut self) {
+        for group in self.tools.intents.left_suspended() {
+            self.engine.note_suspended(group);
+        }
+        if self.engine.is_dry_run() {
+            info!("a dry run mends nothing");
+        } else {
+            self.mend_left_over();
+        }
     }
 
     fn mend_left_over(&mut self) {

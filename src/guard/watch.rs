@@ -163,6 +163,11 @@ impl Watchlist {
         self.devices.keys().any(|(volume, _)| volume.vg == *group)
     }
 
+    /// Whether the kernel has a watched device of this volume.
+    pub(super) fn has_volume(&self, volume: &VolumeId) -> bool {
+        self.devices.keys().any(|(id, _)| id == volume)
+    }
+
     /// Whether every device could be read and every lane answers.
     pub(super) fn is_complete(&self, now: Moment) -> bool {
         let unreadable = |device: &Device| matches!(device.last, Some(Last::Fault { .. }));

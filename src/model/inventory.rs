@@ -248,6 +248,21 @@ impl Inventory {
         self.sort();
     }
 
+    /// Takes the volumes over that an earlier inventory had and this one lacks, where their group is still there.
+    pub fn keep_volumes(&mut self, earlier: &Self, is_kept: impl Fn(&VolumeId) -> bool) {
+        let groups: Vec<&Uuid> = self.groups.iter().map(|group| &group.uuid).collect();
+        let is_lost = |id: &VolumeId| groups.contains(&&id.vg) && is_kept(id);
+        let pools = earlier.pools.iter().filter(|pool| is_lost(&pool.id));
+        let snapshots = earlier.snapshots.iter().filter(|cow| is_lost(&cow.id));
+        let lacks_pool = |pool: &&ThinPool| self.pools.iter().all(|other| other.id != pool.id);
+        let lacks_cow = |cow: &&CowSnapshot| self.snapshots.iter().all(|other| other.id != cow.id);
+        let pools: Vec<ThinPool> = pools.filter(lacks_pool).cloned().collect();
+        let snapshots: Vec<CowSnapshot> = snapshots.filter(lacks_cow).cloned().collect();
+        self.pools.extend(pools);
+        self.snapshots.extend(snapshots);
+        self.sort();
+    }
+
     /// By name, as everything that shows it expects.
     pub fn sort(&mut self) {
         self.groups.sort_by(|a, b| a.name.cmp(&b.name));

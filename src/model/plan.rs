@@ -160,6 +160,8 @@ pub struct Outcome {
     pub lock_wait: Duration,
     /// lvextend was killed by somebody and left devices suspended, which have been resumed.
     pub mended: bool,
+    /// Why it could not be noted for a successor.
+    pub unnoted: Option<String>,
     pub end: End,
 }
 
@@ -235,6 +237,7 @@ impl Outcome {
             took: Duration::ZERO,
             lock_wait: Duration::ZERO,
             mended: false,
+            unnoted: None,
             end: End::Failed { failure, detail },
         }
     }

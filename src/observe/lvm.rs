@@ -51,7 +51,7 @@ pub struct Reported {
     /// With every device still inactive: the kernel's part is filled in from looks.
     pub inventory: Inventory,
     pub took: Duration,
-    /// False when lvm could not read every group.
+    /// False when lvm could not read every group, or something that it told could not be read.
     pub is_complete: bool,
     /// What was missing or unreadable, one text each.
     pub faults: Vec<String>,
@@ -82,11 +82,11 @@ pub fn report(lvm: &Path) -> Result<Reported, LvmError> {
     }
     let parsed =
         lvm_report::parse(&finished.stdout).map_err(|source| LvmError::Output { source })?;
-    let is_complete = finished.status.success();
     let mut faults = parsed.faults;
-    if !is_complete {
+    if !finished.status.success() {
         faults.push(finished.complaint());
     }
+    let is_complete = faults.is_empty();
     Ok(Reported {
         inventory: parsed.inventory,
         took: finished.took,

@@ -203,7 +203,8 @@ fn volumes(sections: &Sections, group: &VolumeGroup, parsed: &mut Parsed) {
         .collect();
     let mut seen = BTreeSet::new();
     for row in sections.volumes() {
-        if !seen.insert(row.text("lv_uuid")) {
+        let uuid = row.text("lv_uuid");
+        if !uuid.is_empty() && !seen.insert(uuid) {
             continue;
         }
         let segment = segments.get(row.text("lv_uuid")).copied();

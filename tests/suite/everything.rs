@@ -136,6 +136,7 @@ fn work(herd: &mut Herd) {
 }
 
 fn tally() -> Tally {
+    let reliefs = Attempts { done: 1, failed: 2 };
     let millis = |all: &[u64]| {
         let mut histogram = Histogram::default();
         for millis in all {
@@ -155,11 +156,7 @@ fn tally() -> Tally {
         last_success,
     };
     Tally {
-        reliefs: [(
-            name("pve"),
-            [("standby_disk".to_owned(), Attempts { done: 1, failed: 2 })].into(),
-        )]
-        .into(),
+        reliefs: [(name("pve"), [("standby_disk".to_owned(), reliefs)].into())].into(),
         polls: [(Wake::Timer, 100), (Wake::DmEvent, 3)].into(),
         poll_failures: 2,
         poll_last_success: Some(UnixSeconds(1_800_000_000.0)),

@@ -91,9 +91,9 @@ fn full() -> World {
 }
 
 const ADD_Y: &str =
-    "add the standby disk /dev/y (1.00 GiB, yyyyyy-yyyy-yyyy-yyyy-yyyy-yyyy-yyyyyy) to vg";
+    "add the standby disk /dev/y (1 GiB, yyyyyy-yyyy-yyyy-yyyy-yyyy-yyyy-yyyyyy) to vg";
 const ADD_Z: &str =
-    "add the standby disk /dev/z (1.00 GiB, zzzzzz-zzzz-zzzz-zzzz-zzzz-zzzz-zzzzzz) to vg";
+    "add the standby disk /dev/z (1 GiB, zzzzzz-zzzz-zzzz-zzzz-zzzz-zzzz-zzzzzz) to vg";
 
 #[test]
 fn a_standby_disk_is_added_to_a_group_without_room_and_to_no_other() {
