@@ -181,12 +181,23 @@ impl Help<'_> {
         let rung = if self.short.is_pressing {
             call(&ladder.suspend).map(Rung::Suspend)
         } else if is_suspended && self.short.pools.is_empty() {
-            call(&ladder.resume).map(Rung::Resume)
+            let is_seen = self.is_seen();
+            *is_waiting |= !is_seen;
+            call(&ladder.resume).filter(|_| is_seen).map(Rung::Resume)
         } else {
             None
         };
         let relief = self.relief(rung?);
         self.is_ready(&relief, is_waiting).then_some(relief)
+    }
+
+    /// Whether the kernel has told how full the pools are: right after a start nothing is short, because nothing is
+    /// known.
+    fn is_seen(&self) -> bool {
+        let group = &self.group.uuid;
+        let mut pools = self.situation.inventory.pools.iter();
+        let is_seen = pools.any(|pool| pool.id.vg == *group && pool.kernel.status().is_some());
+        is_seen && !self.reliefs.settles(group, self.situation.now)
     }
 }
 

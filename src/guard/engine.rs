@@ -261,8 +261,8 @@ impl Engine {
     }
 
     /// A former guard had somebody suspended for this group.
-    pub fn note_suspended(&mut self, group: Uuid) {
-        self.history.reliefs.note_suspended(group);
+    pub fn note_suspended(&mut self, group: Uuid, now: Moment) {
+        self.history.reliefs.note_suspended(group, now);
     }
 
     /// Whether any device is looked at in this lane.

@@ -365,7 +365,7 @@ impl Shell {
     /// What a predecessor left to be done.
     fn take_over(&mut self) {
         for group in self.tools.intents.left_suspended() {
-            self.engine.note_suspended(group);
+            self.engine.note_suspended(group, clock::moment());
         }
         if self.engine.is_dry_run() {
             info!("a dry run mends nothing");

@@ -50,7 +50,9 @@ impl Reliefs {
         }
         match (&relief.rung, error) {
             // One that failed may have suspended some.
-            (Rung::Suspend(_), _) => self.note_suspended(group.clone()),
+            (Rung::Suspend(_), _) => {
+                self.suspended.insert(group.clone());
+            }
             (Rung::Resume(_), None) => {
                 self.suspended.remove(group);
             }
@@ -58,8 +60,9 @@ impl Reliefs {
         }
     }
 
-    /// By a former guard, too.
-    pub fn note_suspended(&mut self, group: Uuid) {
+    /// By a former guard: what has come of it is to be seen first.
+    pub fn note_suspended(&mut self, group: Uuid, now: Moment) {
+        self.ended.insert(group.clone(), now);
         self.suspended.insert(group);
     }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use cowherd::decide;
+use cowherd::model::inventory::Kernel;
 use cowherd::model::names::{Resource, Uuid};
 use cowherd::model::plan::{Failure, Outcome};
 use cowherd::model::relief::{Expendable, Hook, Ladder, Relief, Relieved, Rung, SpareDisk, Tag};
 use cowherd::model::rule::{Rule, Selector};
-use cowherd::model::time::{Now, UnixSeconds};
+use cowherd::model::time::{Moment, Now, UnixSeconds};
 use cowherd::model::units::{Bytes, Extents};
 use wildmatch::WildMatch;
 
@@ -274,8 +275,17 @@ fn writers_are_suspended_before_the_pool_is_full_and_resumed_when_it_has_room() 
     carry_out(&mut fast, None);
     pass(&mut fast, 1000);
     assert!(asked(&fast).is_empty(), "nobody is suspended any more");
-    fast.history.reliefs.note_suspended(uuid('v'));
-    assert_eq!(asked(&fast).len(), 1, "by a former guard");
+    fast.history.reliefs.note_suspended(uuid('v'), fast.now);
+    assert!(
+        asked(&fast).is_empty(),
+        "what a former guard left is looked at first"
+    );
+    assert!(fast.plan().relief_rests, "time alone brings it");
+    pass(&mut fast, 6);
+    assert_eq!(asked(&fast).len(), 1);
+    fast.inventory.pools[0].kernel = Kernel::Inactive;
+    assert!(asked(&fast).is_empty(), "nobody knows how full it is");
+    assert!(fast.plan().relief_rests);
 }
 
 #[test]
@@ -288,7 +298,10 @@ fn who_is_suspended_is_not_resumed_while_the_pool_is_short() {
     };
     world.policy.rules = vec![rule("vg", ladder)];
     let suspended: Uuid = uuid('v');
-    world.history.reliefs.note_suspended(suspended);
+    world
+        .history
+        .reliefs
+        .note_suspended(suspended, Moment::default());
     assert!(asked(&world).is_empty());
     world.inventory.groups[0].free = Extents(1000);
     assert_eq!(asked(&world).len(), 1);

@@ -165,8 +165,8 @@ fn suspend(lab: &mut Lab) -> Result<()> {
         anyhow::bail!("two disks are expected");
     };
     let vg = Vg::create("vg0", std::slice::from_ref(first))?;
-    vg.pool("pool", Size::mib(256), Size::mib(8), "--errorwhenfull y")?;
-    let device = vg.thin("pool", "guest", Size::mib(512))?;
+    vg.pool("pool", Size::mib(128), Size::mib(4), "--errorwhenfull y")?;
+    let device = vg.thin("pool", "guest", Size::mib(256))?;
     vg.leave_free(Size::mib(0))?;
     let (pid, told) = (scratch_file("pid"), scratch_file("told"));
     let hook = |signal: &str| {
@@ -179,10 +179,10 @@ fn suspend(lab: &mut Lab) -> Result<()> {
     let config = format!("[[rule]]\nvolume_group = \"vg0\"\nsuspend = {stop}\nresume = {go_on}\n");
     let mut guard = Cowherd::ready(Some(&config), &[])?;
     let kernel = KernelLog::mark("suspend")?;
-    let writer = Writer::start(&device, Rate::MibPerSec(4), Size::mib(400))?;
+    let writer = Writer::start(&device, Rate::MibPerSec(4), Size::mib(160))?;
     sh(&format!("echo {} > {pid}", writer.pid()))?;
     let has_told = |text: &str| sh(&format!("cat {told}")).is_ok_and(|told| told.starts_with(text));
-    wait_until("the writer is suspended", Duration::from_secs(80), || {
+    wait_until("the writer is suspended", Duration::from_secs(60), || {
         has_told("STOP vg0 pool")
     })?;
     guard.kill("KILL")?;
