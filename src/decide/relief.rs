@@ -159,8 +159,14 @@ impl Help<'_> {
             snapshot.id.vg == self.group.uuid
                 && pool.is_none_or(|pool| self.short.pools.contains(pool))
         };
-        let expendable = &self.situation.inventory.expendable;
-        let mut removable: Vec<_> = expendable.iter().filter(is_due).filter(helps).collect();
+        let inventory = self.situation.inventory;
+        // LVM would remove those with it, tagged or not.
+        let has_own = |snapshot: &&Expendable| {
+            let mut all = inventory.snapshots.iter();
+            all.any(|cow| cow.origin_id.as_ref() == Some(&snapshot.id))
+        };
+        let expendable = inventory.expendable.iter().filter(|one| !has_own(one));
+        let mut removable: Vec<_> = expendable.filter(is_due).filter(helps).collect();
         removable.sort_by(|a, b| {
             let (former, latter) = (order(a), order(b));
             let by_rank = former.0.cmp(&latter.0);

@@ -226,6 +226,11 @@ fn only_tagged_snapshots_go_and_those_that_expired_and_are_old_go_first() {
         }
     }
     assert_eq!(gone, ["snap-e", "snap-d", "snap-b", "snap-a"]);
+    let mut own = snapshot('z', 10, 10);
+    own.origin_id = Some(volume_id('g'));
+    world.inventory.snapshots.push(own);
+    world.inventory.expendable = vec![expendable('g', 1.0, Tag::Expendable, Some('p'))];
+    assert!(asked(&world).is_empty(), "it has a snapshot of its own");
     let never = Ladder {
         remove_snapshots: Some(false),
         ..removing
