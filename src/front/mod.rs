@@ -24,6 +24,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
 
+use rustix::process::setpriority_process;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime;
@@ -91,8 +92,9 @@ pub fn run(options: Options) -> Result<(), FrontError> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(FrontError::Stdin)?;
-    // The guard is spared when memory runs out; the front can be started again.
+    // The guard is spared when memory runs out, and goes first where processors are short; the front is one of many.
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    let _ = setpriority_process(None, 0);
     let link = UnixStream::from(stdin);
     // Asking a socket for its address tells it from anything else.
     link.local_addr().map_err(FrontError::Stdin)?;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::setpriority_process;
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -50,6 +51,9 @@ const LOCK_RETRY: Duration = Duration::from_millis(10);
 const STOP_LIMIT: Duration = Duration::from_secs(80);
 /// The kernel's out-of-memory killer leaves alone what says so.
 const OOM_LAST: &str = "-1000";
+/// Where processors are short, the guard and the lvextend that it starts go before what fills the store; LVM takes
+/// -18 for as long as devices are suspended.
+const URGENT: i32 = -10;
 /// A tick at least this often, so that a missed due time cannot become a stall.
 const TICK_MAX: Duration = Duration::from_secs(5);
 
@@ -157,10 +161,12 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     Ok(())
 }
 
-/// Locks this process's memory and asks the kernel to kill others first when there is none left. Neither is
-/// worth not guarding for: the first is told in the metrics, and a unit does the second as well.
+/// Locks this process's memory, asks the kernel to kill others first when there is none left, and to let others wait
+/// for a processor. None is worth not guarding for: the first is told in the metrics, and a unit does the second
+/// as well. Must be called while there is one thread only: a priority is a thread's.
 fn settle(berth: &Berth) -> Lifeboat {
     let _ = fs::write("/proc/self/oom_score_adj", OOM_LAST);
+    let _ = setpriority_process(None, URGENT);
     // Each page as it is first used: whole stacks and arenas would be tens of megabytes.
     let locked = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
     let manifest = match berth {

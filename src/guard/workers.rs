@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::setpriority_process;
+
 use crate::act::mend::{Mended, Step};
 use crate::act::{self, Tools};
 use crate::command::{self, AtDeadline};
@@ -30,6 +32,8 @@ use super::watch::Lane;
 const LANE_STACK: usize = 128 << 10;
 /// Parsing a report of a thousand volumes happens on the heap.
 pub(super) const WORKER_STACK: usize = 256 << 10;
+/// As everybody else: the guard itself is urgent.
+const PATIENT: i32 = 0;
 /// vgcfgbackup writes one file.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(60);
 /// A lane has one order under way; a second one never waits.
@@ -123,7 +127,11 @@ fn look(
 
 /// Reads LVM's metadata when asked. One report at a time: while lvm hangs, no second one is started.
 pub(super) fn run_reports(lvm: PathBuf, inputs: Inputs) -> io::Result<SyncSender<()>> {
-    run_jobs("report", REPORT_QUEUE, inputs, move |()| report(&lvm))
+    run_jobs("report", REPORT_QUEUE, inputs, move |()| {
+        // With a thousand volumes it keeps a processor busy for seconds, and nobody waits for it.
+        let _ = setpriority_process(None, PATIENT);
+        report(&lvm)
+    })
 }
 
 /// Writes LVM's backups when asked, apart from the reports: it may hang where /etc is on sick storage.

@@ -47,6 +47,14 @@ fn standby() -> Ladder {
     }
 }
 
+fn guests() -> Ladder {
+    Ladder {
+        suspend: Some(hook("/suspend")),
+        resume: Some(hook("/resume")),
+        ..Ladder::default()
+    }
+}
+
 /// A snapshot made at a time, of the group itself or of a pool in it.
 fn expendable(letter: char, created: f64, tag: Tag, of_pool: Option<char>) -> Expendable {
     Expendable {
@@ -188,9 +196,7 @@ fn a_group_whose_pools_have_room_is_not_trimmed_and_nobody_is_suspended() {
     world.fill_at(&target('s', Resource::Cow), Bytes::mib(100));
     let ladder = Ladder {
         trim: Some(hook("/sbin/fstrim")),
-        suspend: Some(hook("/suspend")),
-        resume: Some(hook("/resume")),
-        ..Ladder::default()
+        ..guests()
     };
     world.policy.rules = vec![rule("vg", ladder)];
     assert!(!world.plan().holds.is_empty());
@@ -244,12 +250,7 @@ fn only_tagged_snapshots_go_and_those_that_expired_and_are_old_go_first() {
 #[test]
 fn writers_are_suspended_before_the_pool_is_full_and_resumed_when_it_has_room() {
     let mut world = full();
-    let ladder = Ladder {
-        suspend: Some(hook("/suspend")),
-        resume: Some(hook("/resume")),
-        ..Ladder::default()
-    };
-    world.policy.rules = vec![rule("vg", ladder)];
+    world.policy.rules = vec![rule("vg", guests())];
     // 40 MiB are free.
     world.fill_at(&target('p', Resource::Data), Bytes::mib(1));
     assert!(asked(&world).is_empty(), "it lasts for more than 30 s");
@@ -296,12 +297,7 @@ fn writers_are_suspended_before_the_pool_is_full_and_resumed_when_it_has_room() 
 #[test]
 fn who_is_suspended_is_not_resumed_while_the_pool_is_short() {
     let mut world = full();
-    let ladder = Ladder {
-        suspend: Some(hook("/suspend")),
-        resume: Some(hook("/resume")),
-        ..Ladder::default()
-    };
-    world.policy.rules = vec![rule("vg", ladder)];
+    world.policy.rules = vec![rule("vg", guests())];
     let suspended: Uuid = uuid('v');
     world
         .history

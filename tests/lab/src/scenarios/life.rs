@@ -67,6 +67,12 @@ fn guards_nothing(_lab: &mut Lab) -> Result<()> {
     ensure!(cowherd.get("/")?.status == 200);
     cowherd.metrics()?;
     let front = cowherd.front_pid()?;
+    let nice = |pid: u32| sh(&format!("ps -o ni= -p {pid}"));
+    let (guard, web) = (nice(cowherd.pid())?, nice(front)?);
+    ensure!(
+        (guard.as_str(), web.as_str()) == ("-10", "0"),
+        "nice {guard} and {web}"
+    );
     crate::guest::sh::signal(front, "KILL")?;
     wait_until("another front answers", DEADLINE, || {
         cowherd.front_pid().is_ok_and(|pid| pid != front) && cowherd.metrics().is_ok()
