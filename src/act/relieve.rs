@@ -36,7 +36,8 @@ pub fn relieve(tools: &Tools, eyes: &impl Eyes, relief: &Relief) -> Relieved {
         Rung::Suspend(call) => {
             let noted = tools.intents.note_suspended(&relief.group_uuid);
             let noted = noted.map_err(|error| error.to_string());
-            noted.and_then(|()| hook(call, SUSPEND_DEADLINE))
+            // As with an extension: what cannot be noted is done all the same, and told.
+            hook(call, SUSPEND_DEADLINE).and(noted)
         }
         Rung::Resume(call) => {
             let resumed = hook(call, SUSPEND_DEADLINE);

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::inventory::{Inventory, VolumeGroup};
-use crate::model::names::{Name, Resource, Uuid};
+use crate::model::names::{Name, Resource, Uuid, VolumeId};
 use crate::model::plan::{Cap, Plan};
 use crate::model::reason::Reason;
 use crate::model::relief::{Expendable, HookCall, Ladder, Relief, Rung, Tag};
@@ -54,7 +54,9 @@ pub(super) fn of(situation: &Situation<'_>, plan: &Plan) -> (Vec<Relief>, bool) 
 struct Shortage {
     /// Something got nothing, or less than it wants.
     is_any: bool,
-    /// Pools of which a store got nothing.
+    /// Volumes of which a store got nothing.
+    held: BTreeSet<VolumeId>,
+    /// The pools among them.
     pools: BTreeSet<Uuid>,
     names: Vec<Name>,
     /// The same, about to be full.
@@ -69,6 +71,7 @@ impl Shortage {
         });
         let mut short = Self {
             is_any: is_capped,
+            held: BTreeSet::new(),
             pools: BTreeSet::new(),
             names: Vec::new(),
             is_pressing: false,
@@ -79,6 +82,7 @@ impl Shortage {
                 continue;
             }
             short.is_any = true;
+            short.held.insert(hold.target.volume.clone());
             if hold.target.resource == Resource::Cow {
                 continue;
             }
@@ -154,9 +158,11 @@ impl Help<'_> {
             Tag::Expendable => true,
             Tag::Expires(at) => at.0 <= wall.0,
         };
+        // What got something lasts for a while, and none is removed to save itself.
         let helps = |snapshot: &&Expendable| {
             let pool = snapshot.pool.as_ref();
             snapshot.id.vg == self.group.uuid
+                && self.short.held.iter().any(|held| *held != snapshot.id)
                 && pool.is_none_or(|pool| self.short.pools.contains(pool))
         };
         let inventory = self.situation.inventory;

@@ -14,6 +14,9 @@ use super::time::Moment;
 const RESTS: Duration = Duration::from_secs(600);
 /// A disk that could not be added costs one command to try, and so does a hook that stops who writes.
 const RESTS_BRIEFLY: Duration = Duration::from_secs(30);
+/// Longer than any rung is given: one that still runs hangs, as a trim of a pool that is full can, and must not keep
+/// the next from being tried.
+const HANGS: Duration = Duration::from_secs(660);
 /// The next rung waits until it is seen what the last one brought.
 const SETTLES: Duration = Duration::from_secs(5);
 
@@ -22,8 +25,8 @@ pub struct Reliefs {
     /// When each was last begun, by its key.
     tried: BTreeMap<String, Moment>,
     running: BTreeSet<String>,
-    /// Groups for which a rung runs.
-    climbing: BTreeSet<Uuid>,
+    /// Groups for which a rung runs, since when.
+    climbing: BTreeMap<Uuid, Moment>,
     /// When the last rung ended, by group.
     ended: BTreeMap<Uuid, Moment>,
     /// Groups for which somebody was suspended.
@@ -35,7 +38,7 @@ impl Reliefs {
         self.tried.insert(relief.key(), now);
         self.running.insert(relief.key());
         if is_rung_of_ladder(&relief.rung) {
-            self.climbing.insert(relief.group_uuid.clone());
+            self.climbing.insert(relief.group_uuid.clone(), now);
         }
     }
 
@@ -83,11 +86,11 @@ impl Reliefs {
         self.running.contains(&key) || tried.is_some_and(|at| now.since(*at) < rest)
     }
 
-    /// Whether a rung of the group's ladder runs, or ended a moment ago.
+    /// Whether a rung of the group's ladder runs and does not hang, or ended a moment ago.
     #[must_use]
     pub fn settles(&self, group: &Uuid, now: Moment) -> bool {
-        let ended = self.ended.get(group);
-        self.climbing.contains(group) || ended.is_some_and(|at| now.since(*at) < SETTLES)
+        let is_within = |at: Option<&Moment>, span| at.is_some_and(|at| now.since(*at) < span);
+        is_within(self.climbing.get(group), HANGS) || is_within(self.ended.get(group), SETTLES)
     }
 }
 

@@ -147,6 +147,13 @@ fn one_rung_runs_at_a_time_and_the_next_waits_until_it_is_seen_what_it_brought()
     world.history.reliefs.note_begun(&relief, world.now);
     pass(&mut world, 300);
     assert!(asked(&world).is_empty(), "the first still runs");
+    let mut hangs = world.clone();
+    pass(&mut hangs, 400);
+    assert_eq!(
+        asked(&hangs),
+        [ADD_Z],
+        "one that hangs keeps nobody waiting"
+    );
     end(&mut world, relief, Some("refused"));
     pass(&mut world, 1);
     assert!(asked(&world).is_empty());
@@ -237,14 +244,41 @@ fn only_tagged_snapshots_go_and_those_that_expired_and_are_old_go_first() {
     world.inventory.snapshots.push(own);
     world.inventory.expendable = vec![expendable('g', 1.0, Tag::Expendable, Some('p'))];
     assert!(asked(&world).is_empty(), "it has a snapshot of its own");
+    world.inventory.snapshots.clear();
+    world.inventory.expendable = vec![expendable('h', 1.0, Tag::Expendable, None)];
+    assert_eq!(asked(&world).len(), 1);
+    // More than is kept for metadata, and less than a step.
+    world.inventory.groups[0].free = Extents(10);
+    let plan = world.plan();
+    assert!(
+        plan.holds.is_empty() && plan.extensions[0].capped.is_some(),
+        "{plan:?}"
+    );
+    assert!(plan.reliefs.is_empty(), "a part is granted");
+    world.inventory.groups[0].free = Extents(0);
     let never = Ladder {
         remove_snapshots: Some(false),
         ..removing
     };
-    world.inventory.expendable = vec![expendable('a', 1.0, Tag::Expendable, None)];
+    world.inventory.expendable = vec![expendable('h', 1.0, Tag::Expendable, None)];
+    assert_eq!(asked(&world).len(), 1);
     world.policy.rules.push(rule("v?", never));
-    pass(&mut world, 700);
     assert!(asked(&world).is_empty(), "the later rule decides");
+}
+
+#[test]
+fn no_snapshot_is_removed_to_save_itself() {
+    let mut world = World::new(vec![], vec![snapshot('s', 100, 90)]);
+    world.inventory.groups[0].free = Extents(0);
+    world.inventory.expendable = vec![expendable('s', 1.0, Tag::Expendable, None)];
+    let removing = Ladder {
+        remove_snapshots: Some(true),
+        ..Ladder::default()
+    };
+    world.policy.rules = vec![rule("vg", removing)];
+    assert!(asked(&world).is_empty());
+    world.inventory.snapshots.push(snapshot('t', 100, 90));
+    assert_eq!(asked(&world), ["remove vg/snap-s (cowherd.expendable)"]);
 }
 
 #[test]
