@@ -21,12 +21,12 @@ use super::engine::Input;
 use super::pulses::Pulses;
 use super::workers::{self, Inputs, WORKER_STACK};
 
-/// The list is read once in as many times what reading it takes, a fifth of a percent of a core: with a
+/// The list is read once in as many times what reading it takes, a tenth of a percent of a core: with a
 /// thousand devices that is milliseconds, and it only confirms what the count tells. Nobody need change
 /// it: it follows the host.
-const LIST_RARER: u32 = 500;
+const LIST_RARER: u32 = 1000;
 /// But for a device that was removed and another one made between two counts.
-const LIST_MAX: Duration = Duration::from_secs(10);
+const LIST_MAX: Duration = Duration::from_secs(30);
 /// The same where devices cannot be counted.
 const LIST_MAX_UNCOUNTED: Duration = Duration::from_secs(3);
 /// After an error, so that a broken control node is not asked in a tight loop.

@@ -35,6 +35,8 @@ pub const REST: Duration = Duration::from_secs(1);
 const SCRAPES_PER_RUN: u32 = 2;
 /// Scraped while every program that is started is written down.
 const TRACED: u32 = 10;
+/// Until a guard that was started idles: a first report, its backups, the looks at what is new.
+const STARTED: Duration = Duration::from_secs(20);
 /// A processor's time is told in hundredths of a second.
 const IDLE: Duration = Duration::from_secs(60);
 /// At the slowest disk's pace.
@@ -242,6 +244,8 @@ fn footprint(vg: &Vg, herd: Herd, guard: Guard) -> Result<Footprint> {
         seen(cowherd, herd)?;
     }
     let pids = running.pids()?;
+    // What starting takes is no idling.
+    thread::sleep(STARTED);
     let idle = load::during(&pids, || {
         thread::sleep(IDLE);
         Ok(())
