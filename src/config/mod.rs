@@ -185,7 +185,7 @@ fn timing(section: &mut Section<'_>) -> Timing {
         look_max,
         look_busy: section.millis("look_busy_ms", 1..=60_000, 100),
         look_budget_permille: section.whole("look_budget_permille", 1..=1000, 10),
-        pulse_budget_permille: u32::try_from(section.whole("pulse_budget_permille", 1..=1000, 1))
+        pulse_budget_permille: u32::try_from(section.whole("pulse_budget_permille", 1..=1000, 2))
             .unwrap_or(1000),
         report_every: Duration::from_secs(section.whole("lvm_report_secs", 5..=3600, 300)),
         count_every: section.millis("device_check_ms", 100..=10_000, 1000),

@@ -37,9 +37,9 @@ pub enum Lane {
     Once,
 }
 
-/// Pulses as frequent as this stand in for looks: whoever begins to write is noticed within a second. It is no key,
-/// but what `pulse_budget_permille` should buy a host with few volumes.
-const PULSE_SUFFICES: Duration = Duration::from_secs(1);
+/// Pulses as frequent as this stand in for looks. It is no key, but what `pulse_budget_permille` buys a machine that
+/// is very slow: an emulated one feels a dozen stores once a second, any other twenty times.
+const PULSE_SUFFICES: Duration = Duration::from_secs(2);
 /// Where there are too many volumes for that, pulses must not come much later than looks would.
 const HARDLY_LATER: u32 = 2;
 /// What nobody writes to is looked at as many times more seldom. No more than that: should writes not be counted,

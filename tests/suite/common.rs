@@ -274,7 +274,7 @@ fn policy() -> Policy {
             look_max: Duration::from_secs(5),
             look_busy: Duration::from_millis(100),
             look_budget_permille: 10,
-            pulse_budget_permille: 1,
+            pulse_budget_permille: 2,
             report_every: Duration::from_secs(300),
             ..Config::default().policy.timing
         },
