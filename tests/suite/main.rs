@@ -5,6 +5,7 @@ mod cadence;
 mod cli;
 mod common;
 mod config;
+mod dashboards;
 mod everything;
 mod fake_lvm;
 mod faults;

@@ -15,7 +15,10 @@ fn page_at(view: &cowherd::model::view::View, age: Duration) -> String {
 
 #[test]
 fn the_table_of_everything_is_as_reviewed() {
-    golden("status.txt", &table::status(&everything()));
+    golden(
+        "tests/suite/golden/status.txt",
+        &table::status(&everything()),
+    );
 }
 
 #[test]
