@@ -25,6 +25,9 @@ Usage: cargo lab COMMAND
                       fails when a claim of the README does not hold; --kept tells
                       the last results without measuring; --save puts them to
                       tests/lab/bench
+  fleet [--hosts N] [--save]
+                      a Prometheus that scrapes N (1000) simulated hosts: what scrapes,
+                      rules and dashboards cost it; --save puts it to tests/lab/bench
   exec [--disk SIZE]... [--memory SIZE] [--timeout SECS] [--save DIR] -- COMMAND...
                       run a shell command in a fresh guest (disks are /dev/vda, ...);
                       its exit code is ours; what it leaves in /out/saved goes to DIR
@@ -41,6 +44,8 @@ const EXEC_TIMEOUT: Duration = Duration::from_secs(300);
 const EXEC_MEMORY: Size = Size::gib(1);
 /// Runs of what the README claims; what takes minutes is run a seventh as often.
 const BENCH_RUNS: u32 = 20;
+/// What one Prometheus is expected to carry.
+const FLEET_HOSTS: u32 = 1000;
 /// Disks of an `exec` guest when none is named.
 const EXEC_DISKS: [Size; 2] = [Size::gib(2), Size::gib(2)];
 
@@ -51,6 +56,7 @@ pub enum Command {
     Test { names: Vec<String> },
     Demo(Demo),
     Bench(Bench),
+    Fleet { hosts: u32, save: bool },
     Exec(Exec),
     Guest { verb: Vec<String> },
 }
@@ -101,6 +107,7 @@ pub fn parse(words: &[String]) -> Result<Command> {
         "test" => parse_test(rest),
         "demo" => parse_demo(rest),
         "bench" => parse_bench(rest),
+        "fleet" => parse_fleet(rest),
         "exec" => parse_exec(rest),
         "guest" => Ok(Command::Guest {
             verb: rest.to_vec(),
@@ -164,6 +171,20 @@ fn parse_bench(words: &[String]) -> Result<Command> {
         kept,
         save,
     }))
+}
+
+fn parse_fleet(words: &[String]) -> Result<Command> {
+    let (mut hosts, mut save) = (FLEET_HOSTS, false);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--hosts" => hosts = parsed_value(word, words.next())?,
+            "--save" => save = true,
+            other => bail!("fleet has no option {other:?}"),
+        }
+    }
+    ensure!((1..=9999).contains(&hosts), "--hosts must be 1 to 9999");
+    Ok(Command::Fleet { hosts, save })
 }
 
 fn parse_exec(words: &[String]) -> Result<Command> {
@@ -296,6 +317,8 @@ mod tests {
             "bench --runs 0",
             "bench --only speed",
             "bench survival",
+            "fleet --hosts 0",
+            "fleet now",
             "exec",
             "exec --",
             "exec ls",

@@ -57,6 +57,7 @@ pub fn run(words: &[String]) -> Result<u8> {
         Command::Test { names } => host::checks::test(&names),
         Command::Demo(demo) => host::demo::demo(demo),
         Command::Bench(bench) => host::bench::bench(&bench),
+        Command::Fleet { hosts, save } => host::monitoring::fleet::fleet(hosts, save),
         Command::Exec(exec) => host::exec::exec(exec),
         Command::Guest { verb } => guest::run(&verb),
     }

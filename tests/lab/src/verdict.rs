@@ -7,8 +7,45 @@ use std::time::Duration;
 
 /// On the demo's console: everything runs, the user can look.
 pub const DEMO_READY: &str = "LAB-DEMO-READY";
+/// Before the word of a step that is done, on the console.
+pub const STEP: &str = "LAB-STEP";
 /// The file in the out folder.
 pub const FILE: &str = "verdicts";
+
+/// What the guest does while it is monitored: each when a file of that name appears in the out folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Everything,
+    Restart,
+    Lose,
+    Mend,
+    Kill,
+    End,
+}
+
+impl Step {
+    /// In their order.
+    pub const ALL: [Self; 6] = [
+        Self::Everything,
+        Self::Restart,
+        Self::Lose,
+        Self::Mend,
+        Self::Kill,
+        Self::End,
+    ];
+
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Everything => "everything",
+            Self::Restart => "restart",
+            Self::Lose => "lose",
+            Self::Mend => "mend",
+            Self::Kill => "kill",
+            Self::End => "end",
+        }
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

@@ -2,11 +2,11 @@
 
 use cowherd::report::names::{
     BUILD_INFO, EXTEND_CONSECUTIVE_FAILURES, EXTEND_FAILURES, EXTEND_HELD, EXTENDED_BYTES, EXTENDS,
-    GUARD_MODE, HTTP_REQUESTS, LIFEBOAT_READY, LOG_MESSAGES, POLL_INTERVAL, POLL_LAST_SUCCESS,
-    PROCESS_START_TIME, RELIEFS, SNAPSHOT_COW_SIZE, SNAPSHOT_COW_USED, SNAPSHOT_FORECAST_FULL,
-    SNAPSHOT_STATE, THIN_POOL_DATA_SIZE, THIN_POOL_DATA_USED, THIN_POOL_FORECAST_FULL,
-    THIN_POOL_GROWABLE, THIN_POOL_METADATA_SIZE, THIN_POOL_METADATA_USED, THIN_POOL_MODE,
-    THIN_POOL_NEEDS_CHECK, THIN_POOL_VIRTUAL_SIZE, VG_FREE, VG_RESERVED,
+    Family, GUARD_MODE, HTTP_REQUESTS, LIFEBOAT_READY, LOG_MESSAGES, POLL_INTERVAL,
+    POLL_LAST_SUCCESS, PROCESS_START_TIME, RELIEFS, SNAPSHOT_COW_SIZE, SNAPSHOT_COW_USED,
+    SNAPSHOT_FORECAST_FULL, SNAPSHOT_STATE, THIN_POOL_DATA_SIZE, THIN_POOL_DATA_USED,
+    THIN_POOL_FORECAST_FULL, THIN_POOL_GROWABLE, THIN_POOL_METADATA_SIZE, THIN_POOL_METADATA_USED,
+    THIN_POOL_MODE, THIN_POOL_NEEDS_CHECK, THIN_POOL_VIRTUAL_SIZE, VG_FREE, VG_RESERVED,
 };
 
 use super::panel::{BOTTOM, Dashboard, Panel, Scope, Shape, annotation, variable};
@@ -114,17 +114,14 @@ fn home() -> Vec<Panel> {
     ]
 }
 
+fn ratio<const N: usize>(used: Family<N>, size: Family<N>) -> String {
+    format!("{} / {}", ALL.of(used, ""), ALL.of(size, ""))
+}
+
 fn fills() -> Vec<Panel> {
-    let ratio = |used: String, size: String| format!("{used} / {size}");
-    let data = ratio(
-        ALL.of(THIN_POOL_DATA_USED, ""),
-        ALL.of(THIN_POOL_DATA_SIZE, ""),
-    );
-    let metadata = ratio(
-        ALL.of(THIN_POOL_METADATA_USED, ""),
-        ALL.of(THIN_POOL_METADATA_SIZE, ""),
-    );
-    let cow = ratio(ALL.of(SNAPSHOT_COW_USED, ""), ALL.of(SNAPSHOT_COW_SIZE, ""));
+    let data = ratio(THIN_POOL_DATA_USED, THIN_POOL_DATA_SIZE);
+    let metadata = ratio(THIN_POOL_METADATA_USED, THIN_POOL_METADATA_SIZE);
+    let cow = ratio(SNAPSHOT_COW_USED, SNAPSHOT_COW_SIZE);
     let soonest = |forecast: String| {
         format!("bottomk(20, min by (job, instance, vg, lv) ({forecast} < +Inf) - time())")
     };

@@ -84,7 +84,7 @@ pub(super) fn dashboard() -> Dashboard {
             ("State", state()),
             ("Space", space()),
             ("Volumes and snapshots", volumes()),
-            ("Guard", guard()),
+            ("Guard", [health(), guard()].concat()),
         ],
     }
 }
@@ -289,9 +289,7 @@ fn volumes() -> Vec<Panel> {
     ]
 }
 
-fn guard() -> Vec<Panel> {
-    let lines =
-        |title, description, unit| Panel::new(Shape::Lines, title, description, unit, (8, 7));
+fn health() -> Vec<Panel> {
     let truth = |title, description, family: String, legend| {
         Panel::new(Shape::Stat, title, description, "none", (6, 4))
             .query(family, legend)
@@ -323,6 +321,13 @@ fn guard() -> Vec<Panel> {
             format!("min by (vg) ({})", GROUP.of(VOLUME_ANSWERING, "")),
             "{{vg}}",
         ),
+    ]
+}
+
+fn guard() -> Vec<Panel> {
+    let lines =
+        |title, description, unit| Panel::new(Shape::Lines, title, description, unit, (8, 7));
+    vec![
         lines("Extensions per hour", "Extensions attempted.", "short").query(
             GROUP.hourly(EXTENDS, "vg, lv, resource"),
             "{{vg}}/{{lv}} {{resource}}",

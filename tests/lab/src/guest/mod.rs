@@ -11,6 +11,7 @@ pub mod http;
 pub mod lvm;
 pub mod memory;
 pub mod metrics;
+pub mod monitored;
 pub mod processes;
 pub mod root;
 pub mod runner;
@@ -65,6 +66,7 @@ pub fn run(words: &[String]) -> Result<u8> {
         ["writer", rest @ ..] => writer::main(rest),
         ["hog", leave, done] => memory::hog(leave, done),
         ["demo", rest @ ..] => demo::demo(rest),
+        ["monitored"] => monitored::monitored(),
         ["bench", rest @ ..] => bench::bench(rest),
         other => bail!("no guest verb {other:?}"),
     }

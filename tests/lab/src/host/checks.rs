@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Host, rounds, tool, workspace};
+use super::{Host, monitoring, rounds, tool, workspace};
 use crate::scenarios::{self, Scenario};
 
 /// What was run and how it came out.
@@ -36,6 +36,8 @@ impl Tally {
 
 pub fn test(names: &[String]) -> Result<u8> {
     let chosen = chosen(names)?;
+    // A check of its own: it needs servers on this machine beside its guest.
+    let is_monitored = names.is_empty() || names.iter().any(|name| name == monitoring::NAME);
     let start = Instant::now();
     let host = Host::prepare()?;
     let mut steps = Vec::new();
@@ -45,11 +47,16 @@ pub fn test(names: &[String]) -> Result<u8> {
         true
     };
     if ready && build_cowherd(&mut steps)? {
-        steps.push(run_scenarios(&host, &chosen)?);
+        if !chosen.is_empty() {
+            steps.push(run_scenarios(&host, &chosen)?);
+        }
+        if is_monitored {
+            steps.push(monitored(&host)?);
+        }
     } else {
         println!("lab: no scenario ran");
         let not_run = Tally {
-            ignored: chosen.len(),
+            ignored: chosen.len() + usize::from(is_monitored),
             ..Tally::default()
         };
         steps.push(("scenarios", not_run));
@@ -59,9 +66,10 @@ pub fn test(names: &[String]) -> Result<u8> {
 
 fn chosen(names: &[String]) -> Result<Vec<Scenario>> {
     let all = scenarios::all();
-    let known = |name: &String| all.iter().any(|s| s.name == name);
+    let known = |name: &String| name == monitoring::NAME || all.iter().any(|s| s.name == name);
     if let Some(unknown) = names.iter().find(|n| !known(n)) {
-        let list: Vec<&str> = all.iter().map(|s| s.name).collect();
+        let mut list: Vec<&str> = all.iter().map(|s| s.name).collect();
+        list.push(monitoring::NAME);
         bail!(
             "no scenario {unknown:?}; there are:\n  {}",
             list.join("\n  ")
@@ -144,6 +152,19 @@ fn run_scenarios(host: &Host, chosen: &[Scenario]) -> Result<Step> {
         Ok(tally.failed + tally.ignored == 0)
     })?;
     Ok(("scenarios", tally))
+}
+
+fn monitored(host: &Host) -> Result<Step> {
+    let passed = announced(monitoring::NAME, || {
+        Ok(match monitoring::check(host) {
+            Ok(()) => true,
+            Err(error) => {
+                println!("  FAIL  {error:#}");
+                false
+            }
+        })
+    })?;
+    Ok((monitoring::NAME, Tally::of_one(passed)))
 }
 
 fn announced(name: &str, check: impl FnOnce() -> Result<bool>) -> Result<bool> {

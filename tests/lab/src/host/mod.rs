@@ -9,6 +9,7 @@ pub mod exec;
 pub mod initramfs;
 pub mod kernel;
 pub mod machine;
+pub mod monitoring;
 pub mod packages;
 pub mod qemu;
 pub mod rounds;

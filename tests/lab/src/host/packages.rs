@@ -24,6 +24,8 @@ const NEEDED: &[&str] = &[
     "procps",
     "strace",
     "prometheus",
+    "prometheus-alertmanager",
+    "curl",
     // What building cowherd needs.
     "libdevmapper-dev",
     "libclang-dev",

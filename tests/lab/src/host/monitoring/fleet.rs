@@ -1,0 +1,267 @@
+//! `cargo lab fleet`: what a fleet costs its one Prometheus. The hosts are recorded expositions, with their times
+//! moved to now; the Prometheus, the rules and the queries are real.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::super::{packages, workspace};
+use super::queries;
+use super::servers::{self, Server};
+use super::{list, now};
+use crate::figures;
+use crate::wait::wait_until;
+
+/// Of a host on which everything has happened; reviewed with the metrics.
+const RECORDED: &str = "tests/suite/golden/metrics.txt";
+/// Where the recording's time stands.
+const RECORDED_AT: &str = "cowherd_view_timestamp_seconds ";
+const SCRAPED: Duration = Duration::from_secs(180);
+/// Of rules that look back, and of dashboards.
+const SETTLED: Duration = Duration::from_secs(90);
+/// All rules, evaluated once.
+const EVALUATED: Duration = Duration::from_secs(5);
+const QUERIED: usize = 3;
+/// Where the figures are kept.
+const KEPT: &str = "tests/lab/bench/fleet.md";
+
+pub fn fleet(hosts: u32, is_saved: bool) -> Result<u8> {
+    packages::install_missing()?;
+    let folder = servers::folder("fleet")?;
+    let port = serve(Arc::new(Recorded::read()?))?;
+    for file in ["cowherd.rules.yml", "recording.rules.yml"] {
+        fs::write(
+            folder.join(file),
+            servers::adapted(&format!("alerts/{file}"), &[])?,
+        )?;
+    }
+    fs::create_dir_all(folder.join("targets"))?;
+    let names: Vec<String> = (1..=hosts)
+        .map(|host| format!("'host-{host:04}'"))
+        .collect();
+    fs::write(
+        folder.join("targets/fleet.yml"),
+        format!("- targets: [{}]\n", names.join(", ")),
+    )?;
+    let relabel = format!(
+        "relabel_configs:\n      - source_labels: [__address__]\n        target_label: instance\n      \
+         - target_label: __address__\n        replacement: 127.0.0.1:{port}\n    relabel_configs_of_example:"
+    );
+    let config = servers::adapted("alerts/prometheus.yml", &[("relabel_configs:", &relabel)])?;
+    let (config, _) = config
+        .split_once("    relabel_configs_of_example:")
+        .context("the example's end")?;
+    let prometheus = servers::prometheus(&folder, config)?;
+    println!("lab: Prometheus scrapes {hosts} hosts ...");
+    let up = || scalar(&prometheus, "sum(up)");
+    wait_until("every host is scraped", SCRAPED, || {
+        up().is_ok_and(|up| up >= f64::from(hosts))
+    })?;
+    // What a rule costs is told of its last evaluation: of one that has whole minutes to look back on.
+    let settled = Instant::now();
+    wait_until("the rules have looked back", SETTLED * 2, || {
+        settled.elapsed() > SETTLED
+            && last_evaluations(&prometheus).is_ok_and(|groups| !groups.is_empty())
+    })?;
+    let figures = figures(&prometheus, hosts)?;
+    println!("{}", figures.text);
+    if is_saved {
+        fs::write(workspace::root().join(KEPT), &figures.text)
+            .with_context(|| format!("writing {KEPT}"))?;
+    }
+    ensure!(
+        figures.evaluation < EVALUATED,
+        "all rules take {:.2} s, more than {} s",
+        figures.evaluation.as_secs_f64(),
+        EVALUATED.as_secs()
+    );
+    Ok(0)
+}
+
+struct Figures {
+    evaluation: Duration,
+    text: String,
+}
+
+fn figures(prometheus: &Server, hosts: u32) -> Result<Figures> {
+    let groups = last_evaluations(prometheus)?;
+    let evaluation: f64 = groups.iter().map(|(_, took)| took).sum();
+    let series = scalar(prometheus, "sum(scrape_samples_scraped)")?;
+    let scrape = scalar(prometheus, "quantile(0.99, scrape_duration_seconds)")?;
+    let firing = scalar(prometheus, r#"count(ALERTS{alertstate="firing"})"#)?;
+    let mut text = format!(
+        "{hosts} hosts in one Prometheus, each with {:.0} series, on {} processors:\n\n\
+         | what | figure |\n|---|---|\n\
+         | all rules evaluated once | {evaluation:.2} s |\n\
+         | a scrape, 99th percentile | {:.0} ms |\n\
+         | alerts that fire meanwhile | {firing:.0} |\n\
+         | memory of Prometheus | {:.0} MiB |\n",
+        series / f64::from(hosts),
+        thread::available_parallelism()?,
+        scrape * 1000.0,
+        prometheus.resident_mib()?,
+    );
+    for (name, took) in &groups {
+        writeln!(text, "| rules of {name} | {took:.3} s |")?;
+    }
+    for (dashboard, took) in dashboards(prometheus)? {
+        writeln!(
+            text,
+            "| {dashboard}, slowest query, an hour | {:.0} ms |",
+            took * 1000.0
+        )?;
+    }
+    Ok(Figures {
+        evaluation: Duration::from_secs_f64(evaluation),
+        text,
+    })
+}
+
+/// The slowest query of each dashboard: the median of several times.
+fn dashboards(prometheus: &Server) -> Result<Vec<(String, f64)>> {
+    let mut slowest: Vec<(String, f64)> = Vec::new();
+    for query in queries::of_dashboards()? {
+        let mut took = Vec::new();
+        for _ in 0..QUERIED {
+            let to = now();
+            let (from, to) = ((to - 3600.0).to_string(), to.to_string());
+            let start = Instant::now();
+            prometheus.api(
+                "/api/v1/query_range",
+                &[
+                    ("query", &query.expr),
+                    ("start", &from),
+                    ("end", &to),
+                    ("step", queries::STEP),
+                ],
+            )?;
+            took.push(start.elapsed().as_secs_f64());
+        }
+        let took = figures::figures(took).context("a time")?.median;
+        match slowest
+            .iter_mut()
+            .find(|(dashboard, _)| *dashboard == query.dashboard)
+        {
+            Some((_, most)) => *most = most.max(took),
+            None => slowest.push((query.dashboard, took)),
+        }
+    }
+    Ok(slowest)
+}
+
+/// Each group of rules with the seconds that its last evaluation took.
+fn last_evaluations(prometheus: &Server) -> Result<Vec<(String, f64)>> {
+    let data = prometheus.api("/api/v1/rules", &[])?;
+    let group = |group: &Value| {
+        let took = group["evaluationTime"].as_f64()?;
+        Some((group["name"].as_str()?.to_owned(), took))
+    };
+    Ok(list(&data["groups"]).iter().filter_map(group).collect())
+}
+
+fn scalar(prometheus: &Server, query: &str) -> Result<f64> {
+    let data = prometheus.api("/api/v1/query", &[("query", query)])?;
+    let value = &data["result"][0]["value"][1];
+    let value = value
+        .as_str()
+        .with_context(|| format!("{query}: no value"))?;
+    Ok(value.parse()?)
+}
+
+/// An exposition whose times move with the clock.
+struct Recorded {
+    lines: Vec<Line>,
+    at: f64,
+}
+
+enum Line {
+    Plain(String),
+    /// A time, and the series before it.
+    Time(String, f64),
+}
+
+impl Recorded {
+    fn read() -> Result<Self> {
+        let text = fs::read_to_string(workspace::root().join(RECORDED)).context(RECORDED)?;
+        let at = text
+            .lines()
+            .find_map(|line| line.strip_prefix(RECORDED_AT))
+            .context("the time of the recording")?;
+        let lines = text.lines().map(|line| match line.rsplit_once(' ') {
+            Some((series, value))
+                if !line.starts_with('#') && series.contains("_timestamp_seconds") =>
+            {
+                match value.parse::<f64>() {
+                    Ok(time) if time.is_finite() && time > 0.0 => {
+                        Line::Time(series.to_owned(), time)
+                    }
+                    Ok(_) | Err(_) => Line::Plain(line.to_owned()),
+                }
+            }
+            Some(_) | None => Line::Plain(line.to_owned()),
+        });
+        Ok(Self {
+            at: at.parse()?,
+            lines: lines.collect(),
+        })
+    }
+
+    fn text(&self, now: f64) -> String {
+        let mut text = String::new();
+        for line in &self.lines {
+            match line {
+                Line::Plain(line) => text.push_str(line),
+                Line::Time(series, time) => {
+                    write!(text, "{series} {}", time + now - self.at).expect("a string takes all");
+                }
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Serves the recording on the loopback; the port.
+fn serve(recorded: Arc<Recorded>) -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening for scrapes")?;
+    let port = listener.local_addr()?.port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let recorded = Arc::clone(&recorded);
+            thread::spawn(move || answer(&stream, &recorded));
+        }
+    });
+    Ok(port)
+}
+
+/// As long as Prometheus keeps the connection.
+fn answer(stream: &TcpStream, recorded: &Recorded) -> Result<()> {
+    let mut reader = BufReader::new(stream.take(u64::MAX));
+    loop {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if line.trim_end().is_empty() {
+                break;
+            }
+        }
+        let body = recorded.text(now());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = stream;
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body.as_bytes())?;
+    }
+}
