@@ -1,5 +1,6 @@
 //! The suite: one binary for every test that needs more than one module and no real kernel.
 
+mod alerts;
 mod audit;
 mod cadence;
 mod cli;
