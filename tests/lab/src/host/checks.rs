@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Host, monitoring, rounds, tool, workspace};
+use super::{Host, alerts, monitoring, rounds, tool, workspace};
 use crate::scenarios::{self, Scenario};
 
 /// What was run and how it came out.
@@ -81,7 +81,7 @@ fn chosen(names: &[String]) -> Result<Vec<Scenario>> {
 
 type Step = (&'static str, Tally);
 
-/// Format, lints and cargo's tests; false at the first that fails.
+/// Format, lints, alerts and cargo's tests; false at the first that fails.
 fn static_checks(steps: &mut Vec<Step>) -> Result<bool> {
     let plain: [(&'static str, &[&str]); 2] = [
         ("format", &["fmt", "--all", "--check"]),
@@ -103,6 +103,11 @@ fn static_checks(steps: &mut Vec<Step>) -> Result<bool> {
         if !passed {
             return Ok(false);
         }
+    }
+    let passed = announced("alerts", alerts::check)?;
+    steps.push(("alerts", Tally::of_one(passed)));
+    if !passed {
+        return Ok(false);
     }
     let mut tally = Tally::default();
     let passed = announced("cargo test", || {

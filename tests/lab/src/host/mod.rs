@@ -2,6 +2,7 @@
 //! the commands of `cargo lab`. Nothing here runs inside a guest.
 
 pub mod accel;
+pub mod alerts;
 pub mod bench;
 pub mod checks;
 pub mod demo;
