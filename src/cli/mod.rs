@@ -21,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{self, Config, ConfigError, LogLevel};
+use crate::model::policy::Collectors;
 use crate::model::view::Build;
 use crate::report::log::chain;
 
@@ -77,6 +78,25 @@ struct RunArguments {
     /// How much to log, instead of what is configured
     #[arg(long = "log.level", value_name = "LEVEL")]
     log_level: Option<Level>,
+    #[command(flatten)]
+    collectors: CollectorArguments,
+}
+
+/// Each switch with its opposite: the later of the two counts, and either overrides the configuration.
+#[derive(Debug, Args)]
+struct CollectorArguments {
+    /// Export series of each thin volume
+    #[arg(
+        long = "collector.thin-volumes",
+        overrides_with_all = ["thin_volumes", "no_thin_volumes"]
+    )]
+    thin_volumes: bool,
+    /// Export none, whatever is configured
+    #[arg(
+        long = "no-collector.thin-volumes",
+        overrides_with_all = ["thin_volumes", "no_thin_volumes"]
+    )]
+    no_thin_volumes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -193,6 +213,15 @@ impl ConfigArguments {
     }
 }
 
+impl CollectorArguments {
+    const fn over(&self, configured: Collectors) -> Collectors {
+        let thin_volumes = configured.thin_volumes && !self.no_thin_volumes;
+        Collectors {
+            thin_volumes: self.thin_volumes || thin_volumes,
+        }
+    }
+}
+
 impl Level {
     const fn filter(self) -> LevelFilter {
         match self {
@@ -270,6 +299,8 @@ mod tests {
             "--listen-address",
             "--telemetry-path",
             "--log.level=warn",
+            "--collector.thin-volumes",
+            "--no-collector.thin-volumes",
             "--log-level",
             "--root",
             "--",
@@ -292,6 +323,17 @@ mod tests {
                 Ok(_) => {}
                 Err(error) => assert!(!error.to_string().is_empty()),
             }
+        }
+
+        #[test]
+        fn a_collector_is_on_as_the_last_switch_says(switches in prop::collection::vec(any::<bool>(), 0..5), configured: bool) {
+            let words = switches.iter().map(|on| if *on { "--collector.thin-volumes" } else { "--no-collector.thin-volumes" });
+            let words = ["cowherd", "run"].into_iter().chain(words);
+            let Ok(Arguments { command: Command::Run(run) }) = Arguments::try_parse_from(words) else {
+                panic!("switches may be repeated");
+            };
+            let is_on = run.collectors.over(Collectors { thin_volumes: configured }).thin_volumes;
+            assert_eq!(is_on, switches.last().copied().unwrap_or(configured));
         }
 
         #[test]

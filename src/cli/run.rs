@@ -24,6 +24,7 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
         .unwrap_or_else(|| Level::from(config.log_level));
     let mut options = Options {
         policy: config.policy,
+        collectors: arguments.collectors.over(config.collectors),
         listen_addresses: config.web.listen_addresses,
         telemetry_path: config.web.telemetry_path,
         front_user: config.front.user,

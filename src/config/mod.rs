@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::policy::{Growth, HistoryPolicy, Policy, Reserve, Timing};
+use crate::model::policy::{Collectors, Growth, HistoryPolicy, Policy, Reserve, Timing};
 use crate::model::units::Bytes;
 
 use section::Section;
@@ -50,6 +50,7 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub policy: Policy,
+    pub collectors: Collectors,
     pub web: Web,
     pub front: Front,
     /// Guard from a root of our own in memory.
@@ -141,6 +142,9 @@ fn check(table: toml::Table, faults: &mut Vec<Fault>) -> Config {
     };
     let config = Config {
         policy,
+        collectors: root.section("collector", |collector| Collectors {
+            thin_volumes: collector.boolean("thin_volumes", false),
+        }),
         web: root.section("web", web),
         front: root.section("front", |front| Front {
             user: front.text("user", "nobody"),

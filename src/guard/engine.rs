@@ -7,13 +7,14 @@ use std::time::Duration;
 use crate::decide::{self, Situation};
 use crate::model::history::History;
 use crate::model::inventory::Inventory;
-use crate::model::names::{Name, Resource, Uuid, VolumeName};
+use crate::model::names::{Name, Resource, Uuid, VolumeId, VolumeName};
 use crate::model::plan::{Extension, Hold, Outcome, Plan};
 use crate::model::policy::Policy;
 use crate::model::reason::Reason;
 use crate::model::relief::{Relief, Relieved};
 use crate::model::tally::{Collector, CollectorRun, Lifeboat, Tally, Wake};
 use crate::model::time::{Moment, Now};
+use crate::model::units::Bytes;
 use crate::model::view::{Build, Event, View};
 use crate::observe::device_mapper::{Found, Look};
 
@@ -62,6 +63,11 @@ pub enum Input {
         faults: Vec<String>,
         took: Duration,
     },
+    /// What thin volumes map, of those that map something.
+    Measured {
+        result: Result<BTreeMap<VolumeId, Bytes>, String>,
+        took: Duration,
+    },
     Carried(Outcome),
     Relieved(Relieved),
     /// A predecessor's extension is being mended, or has been.
@@ -92,6 +98,8 @@ pub enum Order {
     /// Describe every device again: one has another table than before.
     Rescan,
     ReadReport,
+    /// Ask the kernel what these thin volumes map.
+    Measure(Vec<VolumeId>),
     Extend(Box<Extension>),
     Relieve(Box<Relief>),
     BackUp(Name),
@@ -130,6 +138,8 @@ pub(super) struct Report {
     pub(super) running: Option<Moment>,
     /// What was told of the last one, so that it is told once.
     pub(super) told: BTreeSet<String>,
+    /// Thin volumes are being measured: no second time meanwhile.
+    pub(super) is_measuring: bool,
     /// At least one has come back.
     pub(super) was_read: bool,
     /// When the next one is due; at once when none has been read.
@@ -201,6 +211,7 @@ impl Engine {
             } => {
                 self.reported(result, is_complete, faults, took, now, &mut orders);
             }
+            Input::Measured { result, took } => self.measured(result, took, now, &mut orders),
             Input::Carried(outcome) => self.carried(&outcome, now, &mut orders),
             Input::Relieved(relieved) => self.relieved(&relieved, now, &mut orders),
             Input::Mending { group, done } => self.mending(group, done, now, &mut orders),

@@ -1,15 +1,16 @@
 //! What each input changes: the half of the engine that takes in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::decide::{self, store};
 use crate::model::inventory::Inventory;
-use crate::model::names::{Name, Target, Uuid};
+use crate::model::names::{Name, Target, Uuid, VolumeId};
 use crate::model::plan::{End, Outcome};
 use crate::model::relief::{Relieved, Rung};
 use crate::model::tally::{Collector, CollectorRun, Wake};
 use crate::model::time::{Moment, Now};
+use crate::model::units::Bytes;
 use crate::observe::device_mapper::{Found, Look};
 
 use super::engine::{BACKUP_RETRY, Engine, Order};
@@ -151,7 +152,7 @@ impl Engine {
             .and_then(|run| run.last_success);
         run.last_success = if run.success { Some(now.wall) } else { before };
         self.tally.collectors.insert(collector, run);
-        let complete = Collector::ALL.iter().all(|collector| {
+        let complete = Collector::NEEDED.iter().all(|collector| {
             self.tally
                 .collectors
                 .get(collector)
@@ -193,13 +194,51 @@ impl Engine {
                 self.report.due = now.moment.after(REPORT_RETRY);
                 notes.push(Note::new(Level::Error, "cannot read LVM's metadata", error));
             }
-            Ok(inventory) => self.adopt(inventory, is_complete, now),
+            Ok(inventory) => {
+                self.tally.lvm_unknown_fields += inventory.unknown_fields;
+                self.adopt(inventory, is_complete, now);
+                self.order_measure(orders);
+            }
         }
         let current: BTreeSet<String> = notes.iter().map(Note::text).collect();
         for note in notes {
             self.tell_once(now, orders, note);
         }
         self.report.told = current;
+    }
+
+    fn order_measure(&mut self, orders: &mut Vec<Order>) {
+        let volumes = self.inventory.thin_volumes.iter();
+        let volumes: Vec<VolumeId> = volumes.map(|thin| thin.id.clone()).collect();
+        if !volumes.is_empty() && !self.report.is_measuring {
+            self.report.is_measuring = true;
+            orders.push(Order::Measure(volumes));
+        }
+    }
+
+    /// Volumes that came meanwhile are measured after the next report.
+    pub(super) fn measured(
+        &mut self,
+        result: Result<BTreeMap<VolumeId, Bytes>, String>,
+        took: Duration,
+        now: Now,
+        orders: &mut Vec<Order>,
+    ) {
+        self.report.is_measuring = false;
+        let run = CollectorRun {
+            success: result.is_ok(),
+            took,
+            last_success: None,
+        };
+        self.note_collector(Collector::ThinVolumes, run, now);
+        match result {
+            Ok(mapped) => self.inventory.set_mapped(&mapped),
+            Err(error) => {
+                self.inventory.set_mapped(&BTreeMap::new());
+                let note = Note::new(Level::Warn, "cannot tell what thin volumes map", error);
+                self.tell_once(now, orders, note);
+            }
+        }
     }
 
     /// Replaces LVM's part of the inventory; what the kernel said last stays with its volume.
@@ -224,6 +263,7 @@ impl Engine {
             self.note_news(News::Awaited);
         }
         self.watch.fill_in(&mut inventory);
+        inventory.keep_mapped(&self.inventory);
         self.inventory = inventory;
         let present: BTreeSet<Target> = store::all(&self.inventory)
             .map(|store| store.target)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::audit;
 use crate::model::audit::{Finding, Guarding};
-use crate::model::policy::Policy;
+use crate::model::policy::{Collectors, Policy};
 use crate::model::tally::Wake;
 use crate::model::view::{Build, View};
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
@@ -64,7 +64,7 @@ pub fn look_once(policy: Policy, build: Build) -> Result<View, OnceError> {
         .iter()
         .filter_map(|listed| kernel.watched(&listed.name))
         .collect();
-    let reported = lvm::report(&lvm::program()?)?;
+    let reported = lvm::report(&lvm::program()?, Collectors::default())?;
     let looks = found
         .iter()
         .map(|found| {

@@ -22,9 +22,9 @@ use tracing::{error, info, warn};
 use crate::act::Tools;
 use crate::act::intent::Intents;
 use crate::act::lock::GroupLocks;
-use crate::model::names::Name;
+use crate::model::names::{Name, VolumeId};
 use crate::model::plan::{Failure, Outcome};
-use crate::model::policy::Policy;
+use crate::model::policy::{Collectors, Policy};
 use crate::model::relief::Relieved;
 use crate::model::tally::Lifeboat;
 use crate::model::view::Build;
@@ -79,6 +79,7 @@ pub enum GuardError {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Options {
     pub policy: Policy,
+    pub collectors: Collectors,
     pub listen_addresses: Vec<SocketAddr>,
     pub telemetry_path: String,
     pub front_user: String,
@@ -115,20 +116,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         log_level: options.log_level,
         lock_file: lock_path,
     })?;
-    if let Berth::Aboard(_) = &options.berth
-        && let Err(error) = lifeboat::let_go()
-    {
-        warn!(
-            error = chain(&error),
-            "file systems that were mounted before stay in use by this guard"
-        );
-    }
-    if let Berth::Ashore(why) = &options.berth {
-        warn!(
-            why,
-            "no lifeboat: on a host whose root lies on a guarded pool this guard can hang with it"
-        );
-    }
+    let_go(&options.berth);
     info!(
         version = options.build.version,
         listening = front.addresses().join(" "),
@@ -142,7 +130,14 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         rescan: Arc::clone(&rescan),
         engine: Engine::new(options.policy.clone(), options.build, clock::now()),
         lanes: Lanes::new(inputs.clone()),
-        reporter: workers::run_reports(lvm.clone(), inputs.clone()).map_err(thread_error)?,
+        reporter: workers::run_reports(lvm.clone(), options.collectors, inputs.clone())
+            .map_err(thread_error)?,
+        measures: options
+            .collectors
+            .thin_volumes
+            .then(|| workers::run_measures(inputs.clone()))
+            .transpose()
+            .map_err(thread_error)?,
         backups: workers::run_backups(lvm, inputs.clone()).map_err(thread_error)?,
         front,
         tools,
@@ -159,6 +154,24 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     shell.run(&queue, &stop, log);
     drop(lock);
     Ok(())
+}
+
+/// Of the host's tree, or tells what it means that there is no other.
+fn let_go(berth: &Berth) {
+    match berth {
+        Berth::Aboard(_) => {
+            if let Err(error) = lifeboat::let_go() {
+                warn!(
+                    error = chain(&error),
+                    "file systems that were mounted before stay in use by this guard"
+                );
+            }
+        }
+        Berth::Ashore(why) => warn!(
+            why,
+            "no lifeboat: on a host whose root lies on a guarded pool this guard can hang with it"
+        ),
+    }
 }
 
 /// Locks this process's memory, asks the kernel to kill others first when there is none left, and to let others wait
@@ -252,6 +265,8 @@ struct Shell {
     engine: Engine,
     lanes: Lanes,
     reporter: SyncSender<()>,
+    /// Where thin volumes are collected.
+    measures: Option<SyncSender<Vec<VolumeId>>>,
     backups: SyncSender<Name>,
     front: Front,
     tools: Tools,
@@ -335,6 +350,7 @@ impl Shell {
                     });
                 }
             }
+            Order::Measure(volumes) => return self.measure(volumes),
             Order::BackUp(group) => {
                 if self.backups.try_send(group.clone()).is_err() {
                     let error = Some("the thread that runs vgcfgbackup is stuck".to_owned());
@@ -366,6 +382,13 @@ impl Shell {
             }
         }
         None
+    }
+
+    fn measure(&self, volumes: Vec<VolumeId>) -> Option<Input> {
+        let taken = self.measures.as_ref()?.try_send(volumes);
+        let result = Err("the thread that asks for it has ended".to_owned());
+        let took = Duration::ZERO;
+        taken.is_err().then_some(Input::Measured { result, took })
     }
 
     /// What a predecessor left to be done.

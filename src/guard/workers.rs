@@ -15,9 +15,11 @@ use rustix::process::setpriority_process;
 use crate::act::mend::{Mended, Step};
 use crate::act::{self, Tools};
 use crate::command::{self, AtDeadline};
-use crate::model::names::Name;
+use crate::model::names::{Name, VolumeId};
 use crate::model::plan::{Extension, Failure, Outcome};
+use crate::model::policy::Collectors;
 use crate::model::relief::{Relief, Relieved};
+use crate::model::units::Bytes;
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
 use crate::observe::lvm;
 use crate::report::log::chain;
@@ -126,11 +128,15 @@ fn look(
 }
 
 /// Reads LVM's metadata when asked. One report at a time: while lvm hangs, no second one is started.
-pub(super) fn run_reports(lvm: PathBuf, inputs: Inputs) -> io::Result<SyncSender<()>> {
+pub(super) fn run_reports(
+    lvm: PathBuf,
+    collectors: Collectors,
+    inputs: Inputs,
+) -> io::Result<SyncSender<()>> {
     run_jobs("report", REPORT_QUEUE, inputs, move |()| {
         // With a thousand volumes it keeps a processor busy for seconds, and nobody waits for it.
         let _ = setpriority_process(None, PATIENT);
-        report(&lvm)
+        report(&lvm, collectors)
     })
 }
 
@@ -139,6 +145,29 @@ pub(super) fn run_backups(lvm: PathBuf, inputs: Inputs) -> io::Result<SyncSender
     run_jobs("backup", BACKUP_QUEUE, inputs, move |group| {
         back_up(&lvm, group)
     })
+}
+
+/// Asks the kernel what thin volumes map when asked, apart from everything else: it hangs with one pool's storage.
+pub(super) fn run_measures(inputs: Inputs) -> io::Result<SyncSender<Vec<VolumeId>>> {
+    run_jobs("measure", REPORT_QUEUE, inputs, |volumes: Vec<VolumeId>| {
+        let _ = setpriority_process(None, PATIENT);
+        let started = Instant::now();
+        Input::Measured {
+            result: measure(&volumes).map_err(|error| chain(&error)),
+            took: started.elapsed(),
+        }
+    })
+}
+
+fn measure(volumes: &[VolumeId]) -> Result<BTreeMap<VolumeId, Bytes>, DeviceMapperError> {
+    let kernel = DeviceMapper::open()?;
+    let mut mapped = BTreeMap::new();
+    for volume in volumes {
+        if let Some(bytes) = kernel.thin_mapped(volume)? {
+            mapped.insert(volume.clone(), bytes);
+        }
+    }
+    Ok(mapped)
 }
 
 fn run_jobs<T: Send + 'static>(
@@ -158,9 +187,9 @@ fn run_jobs<T: Send + 'static>(
     Ok(orders)
 }
 
-fn report(lvm: &Path) -> Input {
+fn report(lvm: &Path, collectors: Collectors) -> Input {
     let started = Instant::now();
-    match lvm::report(lvm) {
+    match lvm::report(lvm, collectors) {
         Ok(reported) => Input::Reported {
             result: Ok(reported.inventory),
             is_complete: reported.is_complete,

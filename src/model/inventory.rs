@@ -3,6 +3,8 @@
 //! LVM's metadata gives names and sizes, the kernel gives usage and state. Where the two can
 //! disagree both are kept, because the disagreement is what somebody has to know.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::names::{Name, Uuid, VolumeId, VolumeName};
@@ -20,6 +22,10 @@ pub struct Inventory {
     pub spare_disks: Vec<SpareDisk>,
     /// Snapshots of both kinds that somebody tagged to be removed when room is short.
     pub expendable: Vec<Expendable>,
+    /// Only where somebody asked for them: guarding needs none.
+    pub thin_volumes: Vec<ThinVolume>,
+    /// Fields of the report that were not asked for: of another LVM than is known here.
+    pub unknown_fields: u64,
     /// Volume groups left out because another one has the same name.
     pub duplicate_names: u64,
 }
@@ -116,6 +122,23 @@ pub struct CowSnapshot {
     /// LVM `lv_tags`.
     pub tags: Vec<String>,
     pub kernel: Kernel<CowStatus>,
+}
+
+/// A thin volume or thin snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThinVolume {
+    pub id: VolumeId,
+    pub name: VolumeName,
+    /// Name of its pool, LVM `pool_lv`.
+    pub pool: String,
+    /// Name of what it is a snapshot of, LVM `origin`; empty for a volume of its own.
+    pub origin: String,
+    /// LVM `lv_size`.
+    pub size: Bytes,
+    /// LVM `lv_time`.
+    pub created: Option<UnixSeconds>,
+    /// What it maps in its pool (dm-thin.c, `thin_status`); nothing while it is inactive or the kernel does not tell.
+    pub mapped: Option<Bytes>,
 }
 
 /// What the kernel said about a device, or why it said nothing.
@@ -230,6 +253,10 @@ impl Inventory {
         let expendable = earlier.expendable.iter();
         let expendable = expendable.filter(|e| e.id.vg == group.uuid);
         self.expendable.extend(expendable.cloned());
+        self.thin_volumes.retain(|thin| thin.id.vg != group.uuid);
+        let thin_volumes = earlier.thin_volumes.iter();
+        let thin_volumes = thin_volumes.filter(|thin| thin.id.vg == group.uuid);
+        self.thin_volumes.extend(thin_volumes.cloned());
         self.groups.push(group.clone());
         self.pools.extend(
             earlier
@@ -263,11 +290,26 @@ impl Inventory {
         self.sort();
     }
 
+    /// Until the kernel is asked again, thin volumes map what they did.
+    pub fn keep_mapped(&mut self, earlier: &Self) {
+        let mapped = earlier.thin_volumes.iter();
+        let mapped = mapped.filter_map(|thin| Some((thin.id.clone(), thin.mapped?)));
+        self.set_mapped(&mapped.collect());
+    }
+
+    /// Whatever is not in `mapped` is not known.
+    pub fn set_mapped(&mut self, mapped: &BTreeMap<VolumeId, Bytes>) {
+        for thin in &mut self.thin_volumes {
+            thin.mapped = mapped.get(&thin.id).copied();
+        }
+    }
+
     /// By name, as everything that shows it expects.
     pub fn sort(&mut self) {
         self.groups.sort_by(|a, b| a.name.cmp(&b.name));
         self.pools.sort_by(|a, b| a.name.cmp(&b.name));
         self.snapshots.sort_by(|a, b| a.name.cmp(&b.name));
+        self.thin_volumes.sort_by(|a, b| a.name.cmp(&b.name));
     }
 }
 

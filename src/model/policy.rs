@@ -25,6 +25,13 @@ pub struct Policy {
     pub rules: Vec<Rule>,
 }
 
+/// What is told beyond what guarding needs to know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collectors {
+    /// Each thin volume by itself: four series each.
+    pub thin_volumes: bool,
+}
+
 /// How one kind of store grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Growth {

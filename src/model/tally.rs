@@ -23,6 +23,8 @@ pub struct Tally {
     pub dm_events: BTreeMap<String, u64>,
     pub dm_event_last: Option<UnixSeconds>,
     pub dm_event_listener_up: bool,
+    /// Fields in LVM's reports that were not asked for.
+    pub lvm_unknown_fields: u64,
     pub extend_duration: Histogram,
     /// Extensions wanted and not attempted, counted once each time a hold begins.
     pub suppressed: BTreeMap<String, u64>,
@@ -68,6 +70,8 @@ pub enum Wake {
 pub enum Collector {
     Dm,
     Lvm,
+    /// What each thin volume maps; only where it is asked for.
+    ThinVolumes,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -105,13 +109,16 @@ impl Wake {
 }
 
 impl Collector {
-    pub const ALL: [Self; 2] = [Self::Dm, Self::Lvm];
+    pub const ALL: [Self; 3] = [Self::Dm, Self::Lvm, Self::ThinVolumes];
+    /// Those that guarding needs.
+    pub const NEEDED: [Self; 2] = [Self::Dm, Self::Lvm];
 
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Dm => "dm",
             Self::Lvm => "lvm",
+            Self::ThinVolumes => "thin_volumes",
         }
     }
 }

@@ -15,9 +15,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::model::inventory::{CowStatus, Layer, PoolStatus};
 use crate::model::names::VolumeId;
-use crate::model::units::Bytes;
+use crate::model::units::{Bytes, Sectors};
 
 use super::dm_status::{self, StatusError};
+
+/// The suffixes of a thin volume's uuid: none, or this one while it has snapshots of the classic kind.
+const THIN_LAYERS: [&str; 2] = ["", "real"];
 
 /// `DM_DEV_ARM_POLL` and event numbers in the device list came with this ioctl version (Linux 4.13).
 const VERSION_MIN: (u32, u32, u32) = (4, 37, 0);
@@ -292,6 +295,31 @@ impl DeviceMapper {
                 source,
             })?;
         Ok(sectors.bytes())
+    }
+
+    /// What a thin volume maps; nothing when it is not active or the kernel does not tell.
+    ///
+    /// # Errors
+    /// When its status cannot be parsed.
+    pub fn thin_mapped(&self, volume: &VolumeId) -> Result<Option<Bytes>, DeviceMapperError> {
+        for layer in THIN_LAYERS {
+            let uuid = volume.dm_uuid(layer);
+            let id = DmUuidBuf::new(uuid.clone()).map_err(failed("name", &uuid))?;
+            let Ok((_, targets)) = self.table_status(&DevId::Uuid(&id), DmFlags::DM_NOFLUSH) else {
+                continue;
+            };
+            if let [(_, _, target, line)] = targets.as_slice()
+                && target == "thin"
+            {
+                let mapped = dm_status::thin(line).map_err(|source| DeviceMapperError::Status {
+                    target: "thin",
+                    device: uuid,
+                    source,
+                })?;
+                return Ok(mapped.map(Sectors::bytes));
+            }
+        }
+        Ok(None)
     }
 
     /// Every layer of every LVM volume. Uses only ioctls that return while storage hangs.

@@ -1,7 +1,7 @@
-//! Parses status lines of `thin-pool`, `snapshot` and `snapshot-merge` targets. Pure.
+//! Parses status lines of `thin-pool`, `thin`, `snapshot` and `snapshot-merge` targets. Pure.
 //!
-//! The formats are the kernel's: `pool_status` in drivers/md/dm-thin.c and `snapshot_status` in
-//! drivers/md/dm-snap.c. Older kernels leave out the last fields of a pool; newer ones may add some.
+//! The formats are the kernel's: `pool_status` and `thin_status` in drivers/md/dm-thin.c and
+//! `snapshot_status` in drivers/md/dm-snap.c. Older kernels leave out the last fields of a pool; newer ones may add some.
 
 use crate::model::inventory::{CowStatus, CowUsage, PoolMode, PoolStatus, PoolUsage};
 use crate::model::units::Sectors;
@@ -89,6 +89,19 @@ pub fn snapshot(line: &str, merging: bool) -> Result<CowStatus, StatusError> {
     } else {
         CowStatus::Valid(usage)
     })
+}
+
+/// Reads the status of a `thin` target: mapped sectors, then the highest mapped one. Nothing while the kernel
+/// cannot tell: its pool has failed (`Fail`), or its metadata cannot be read (`Error`, `-`).
+///
+/// # Errors
+/// When it is neither one of the kernel's words nor a number.
+pub fn thin(line: &str) -> Result<Option<Sectors>, StatusError> {
+    let fields = Fields(line.split_ascii_whitespace().collect());
+    let is_told = !matches!(fields.0.first(), Some(&"Fail" | &"Error" | &"-"));
+    is_told
+        .then(|| fields.number(0, "mapped sectors").map(Sectors))
+        .transpose()
 }
 
 /// Reads the chunk size out of the table of a `thin-pool` target: metadata device, data device, chunk.
@@ -211,9 +224,21 @@ mod tests {
         assert!(snapshot("16 131072 16", false).is_err());
     }
 
+    #[test]
+    fn what_a_thin_volume_maps_is_told_or_not() {
+        assert_eq!(thin("409600 614399"), Ok(Some(Sectors(409_600))));
+        assert_eq!(thin("0 -"), Ok(Some(Sectors(0))));
+        for word in ["Fail", "Error", "-"] {
+            assert_eq!(thin(word), Ok(None), "{word}");
+        }
+        assert!(matches!(thin(""), Err(StatusError::Missing { .. })));
+        assert!(matches!(thin("x 1"), Err(StatusError::Field { .. })));
+    }
+
     proptest! {
         #[test]
         fn no_line_panics(line in any::<String>(), merging in any::<bool>()) {
+            let _ = thin(&line);
             let _ = thin_pool(&line);
             let _ = thin_pool_chunk(&line);
             let _ = snapshot(&line, merging);

@@ -9,29 +9,15 @@ use std::time::Duration;
 
 use crate::command::{self, AtDeadline, CommandError};
 use crate::model::inventory::Inventory;
+use crate::model::policy::Collectors;
 
-use super::lvm_report::{self, ReportError};
+use super::lvm_report::{self, FIELDS, ReportError};
 
 /// Where distributions put lvm. Never looked up in PATH.
 const PROGRAMS: [&str; 2] = ["/usr/sbin/lvm", "/sbin/lvm"];
 
 /// 1 000 volumes take two seconds in an emulated guest; beyond this lvm hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Every field that is asked for, by section. All exist since lvm2 2.02.158, the first with JSON.
-const FIELDS: [(&str, &str); 5] = [
-    (
-        "vg",
-        "vg_name,vg_uuid,vg_attr,vg_size,vg_extent_size,vg_free_count,vg_missing_pv_count,vg_mda_size,vg_mda_free",
-    ),
-    (
-        "lv",
-        "lv_name,lv_uuid,lv_attr,lv_role,lv_size,lv_time,lv_metadata_size,lv_when_full,origin,origin_uuid,origin_size,pool_lv_uuid,lv_tags",
-    ),
-    ("seg", "lv_uuid,segtype,chunk_size,discards,transaction_id"),
-    ("pv", "pv_name,pv_uuid,pv_attr,pv_size,pv_free"),
-    ("pvseg", "pv_name"),
-];
 
 #[derive(Debug, thiserror::Error)]
 pub enum LvmError {
@@ -71,7 +57,7 @@ pub fn program() -> Result<PathBuf, LvmError> {
 
 /// # Errors
 /// When lvm fails or prints something that is no report.
-pub fn report(lvm: &Path) -> Result<Reported, LvmError> {
+pub fn report(lvm: &Path, collectors: Collectors) -> Result<Reported, LvmError> {
     let finished = command::run(lvm, &arguments(), DEADLINE, AtDeadline::Kill)
         .map_err(|source| LvmError::Run { source })?;
     // A missing physical volume of one group is no reason to see nothing of the others.
@@ -80,11 +66,14 @@ pub fn report(lvm: &Path) -> Result<Reported, LvmError> {
             complaint: finished.complaint(),
         });
     }
-    let parsed =
+    let mut parsed =
         lvm_report::parse(&finished.stdout).map_err(|source| LvmError::Output { source })?;
     let mut faults = parsed.faults;
     if !finished.status.success() {
         faults.push(finished.complaint());
+    }
+    if !collectors.thin_volumes {
+        parsed.inventory.thin_volumes = Vec::new();
     }
     let is_complete = faults.is_empty();
     Ok(Reported {

@@ -1,6 +1,6 @@
 //! Parses the JSON of `lvm fullreport`. Pure.
 //!
-//! Unknown keys are ignored and one bad field is one fault, never a lost report: decimal commas, extra
+//! Unknown keys are counted and ignored, and one bad field is one fault, never a lost report: decimal commas, extra
 //! sections and control characters in device ids have each blinded other exporters.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,12 +8,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use crate::model::inventory::{
-    CowSnapshot, GroupObstacle, Inventory, Kernel, ThinPool, VolumeGroup,
+    CowSnapshot, GroupObstacle, Inventory, Kernel, ThinPool, ThinVolume, VolumeGroup,
 };
 use crate::model::names::{Name, Uuid, VolumeId, VolumeName};
 use crate::model::relief::{Expendable, SpareDisk, Tag};
 use crate::model::time::UnixSeconds;
 use crate::model::units::{Bytes, Extents};
+
+/// Every field that is asked for, by section. All exist since lvm2 2.02.158, the first with JSON.
+pub(super) const FIELDS: [(&str, &str); 5] = [
+    (
+        "vg",
+        "vg_name,vg_uuid,vg_attr,vg_size,vg_extent_size,vg_free_count,vg_missing_pv_count,vg_mda_size,vg_mda_free",
+    ),
+    (
+        "lv",
+        "lv_name,lv_uuid,lv_attr,lv_role,lv_size,lv_time,lv_metadata_size,lv_when_full,origin,origin_uuid,origin_size,pool_lv_uuid,lv_tags",
+    ),
+    ("seg", "lv_uuid,segtype,chunk_size,discards,transaction_id"),
+    ("pv", "pv_name,pv_uuid,pv_attr,pv_size,pv_free"),
+    ("pvseg", "pv_name"),
+];
 
 /// Letters of `lv_attr`, as in lvs(8); a later LVM may add some.
 const VOLUME_ATTRIBUTES_MIN: usize = 10;
@@ -88,8 +103,28 @@ pub fn parse(output: &[u8]) -> Result<Parsed, ReportError> {
             Err(fault) => parsed.faults.push(fault),
         }
     }
+    parsed.inventory.unknown_fields = unknown_fields(&document);
     parsed.inventory.sort();
     Ok(parsed)
+}
+
+/// Names in the report that were not asked for, each once in each section.
+fn unknown_fields(document: &Document) -> u64 {
+    let mut unknown = BTreeSet::new();
+    for sections in &document.report {
+        let rows: [&[Row]; 4] = [
+            &sections.vg,
+            sections.volumes(),
+            &sections.seg,
+            &sections.pv,
+        ];
+        for ((section, asked), rows) in FIELDS.iter().zip(rows) {
+            let names = rows.iter().flat_map(|row| row.0.keys());
+            let others = names.filter(|name| asked.split(',').all(|asked| asked != *name));
+            unknown.extend(others.map(|name| (section, name)));
+        }
+    }
+    unknown.len() as u64
 }
 
 fn group(sections: &Sections) -> Result<Option<VolumeGroup>, String> {
@@ -219,6 +254,10 @@ fn volumes(sections: &Sections, group: &VolumeGroup, parsed: &mut Parsed) {
                     let snapshot = snapshot(row, segment, group)?;
                     parsed.inventory.snapshots.push(snapshot);
                 }
+                'V' => {
+                    let thin_volume = thin_volume(row, group, sections.volumes())?;
+                    parsed.inventory.thin_volumes.push(thin_volume);
+                }
                 _ => {}
             }
             Ok(())
@@ -288,6 +327,21 @@ fn snapshot(row: &Row, segment: Option<&Row>, group: &VolumeGroup) -> Result<Cow
         merging: row.text("lv_attr").starts_with('S'),
         tags: row.tags(),
         kernel: Kernel::Inactive,
+    })
+}
+
+fn thin_volume(row: &Row, group: &VolumeGroup, all: &[Row]) -> Result<ThinVolume, String> {
+    let pool = row.text("pool_lv_uuid");
+    let pool = all.iter().find(|lv| lv.text("lv_uuid") == pool);
+    let bare = |name: &str| name.trim_matches(['[', ']']).to_owned();
+    Ok(ThinVolume {
+        id: row.id(group)?,
+        name: row.volume_name(group)?,
+        pool: bare(pool.map(|pool| pool.text("lv_name")).unwrap_or_default()),
+        origin: bare(row.text("origin")),
+        size: row.bytes("lv_size")?,
+        created: row.time("lv_time"),
+        mapped: None,
     })
 }
 

@@ -125,6 +125,8 @@ families! {
         "Time spent waiting for LVM locks."
     LVM_LOCK_TIMEOUTS "cowherd_lvm_lock_timeouts_total" Counter Count []
         "LVM lock waits given up."
+    LVM_UNKNOWN_FIELDS "cowherd_lvm_report_unknown_fields_total" Counter Count []
+        "Fields in LVM's reports that were not asked for, each counted once a report: this LVM reports otherwise than is known here."
     DM_EVENT_LISTENER_UP "cowherd_dm_event_listener_up" Gauge Truth []
         "Whether the device-mapper event listener is attached (1) or polling only (0)."
     DM_EVENTS "cowherd_dm_events_total" Counter Count [target]
@@ -202,6 +204,15 @@ families! {
         "Smoothed fill rate of the resource; negative while it drains."
     THIN_POOL_FORECAST_FULL "cowherd_thin_pool_forecast_full_timestamp_seconds" Gauge Timestamp [vg, lv, resource]
         "Forecast Unix time at which the resource is full with every permitted extension spent; +Inf if it is not filling or cannot run full."
+
+    THIN_VOLUME_INFO "cowherd_thin_volume_info" Gauge Identity [vg, lv, pool, origin]
+        "Thin volume identity (LVM pool_lv, origin); value is always 1. Only with the collector thin-volumes."
+    THIN_VOLUME_SIZE "cowherd_thin_volume_size_bytes" Gauge Bytes [vg, lv]
+        "Virtual size of the thin volume (LVM lv_size). Only with the collector thin-volumes."
+    THIN_VOLUME_MAPPED "cowherd_thin_volume_mapped_bytes" Gauge Bytes [vg, lv]
+        "Space that the thin volume maps in its pool, blocks shared with others included (kernel thin status, which LVM shows as data_percent). Cached from just after LVM's metadata was read, see cowherd_collector_last_success_timestamp_seconds. Only with the collector thin-volumes."
+    THIN_VOLUME_CREATED "cowherd_thin_volume_created_timestamp_seconds" Gauge Timestamp [vg, lv]
+        "Creation time of the thin volume (LVM lv_time). Only with the collector thin-volumes."
 
     SNAPSHOT_INFO "cowherd_snapshot_info" Gauge Identity [vg, lv, origin, lv_uuid]
         "Classic snapshot identity (LVM origin, lv_uuid); value is always 1."

@@ -6,7 +6,7 @@ use cowherd::config::Config;
 use cowherd::model::history::Record;
 use cowherd::model::inventory::{
     CowSnapshot, CowStatus, CowUsage, GroupObstacle, Inventory, Kernel, PoolMode, PoolStatus,
-    PoolUsage, ThinPool, VolumeGroup,
+    PoolUsage, ThinPool, ThinVolume, VolumeGroup,
 };
 use cowherd::model::names::{Name, Resource, Target, Uuid, VolumeId, VolumeName};
 use cowherd::model::plan::{Extension, Hold, Plan, Trigger};
@@ -139,6 +139,22 @@ impl Herd {
             .snapshots
             .last_mut()
             .expect("one has just been added")
+    }
+
+    /// A thin volume of 10 GiB in that pool.
+    pub(crate) fn thin_volume(&mut self, vg: &str, lv: &str, pool: &str) -> &mut ThinVolume {
+        let (id, volume_name) = self.identity(vg, lv);
+        self.view.inventory.thin_volumes.push(ThinVolume {
+            id,
+            name: volume_name,
+            pool: pool.to_owned(),
+            origin: String::new(),
+            size: Bytes(10 * Bytes::GIB),
+            created: Some(UnixSeconds(1_799_900_000.0)),
+            mapped: Some(Bytes(Bytes::GIB)),
+        });
+        let thin_volumes = &mut self.view.inventory.thin_volumes;
+        thin_volumes.last_mut().expect("one has just been added")
     }
 
     pub(crate) fn store_of(&mut self, lv: &str, resource: Resource) -> &mut StoreView {

@@ -24,6 +24,7 @@ pub(crate) fn everything() -> View {
     pools(&mut herd);
     snapshots(&mut herd);
     work(&mut herd);
+    thin_volumes(&mut herd);
     herd.view.tally = tally();
     herd.view.inventory.duplicate_names = 1;
     herd.view.events = events();
@@ -58,6 +59,14 @@ fn pools(herd: &mut Herd) {
     // All of its volumes fit: it can never run full.
     herd.pool("pve", "roomy", known(working(7999, PoolMode::Writable)))
         .virtual_size = Bytes::mib(500);
+}
+
+fn thin_volumes(herd: &mut Herd) {
+    herd.thin_volume("pve", "vm-100-disk-0", "data");
+    let snapshot = herd.thin_volume("pve", "snap_vm-100", "data");
+    "vm-100-disk-0".clone_into(&mut snapshot.origin);
+    snapshot.mapped = None;
+    snapshot.created = None;
 }
 
 fn snapshots(herd: &mut Herd) {
@@ -164,6 +173,7 @@ fn tally() -> Tally {
         collectors: [
             (Collector::Dm, run(true, Some(NOW.wall))),
             (Collector::Lvm, run(false, None)),
+            (Collector::ThinVolumes, run(true, Some(NOW.wall))),
         ]
         .into(),
         commands: [
@@ -189,6 +199,7 @@ fn tally() -> Tally {
         dm_events: text(&[("thin-pool", 9)]),
         dm_event_last: Some(UnixSeconds(1_799_999_999.0)),
         dm_event_listener_up: true,
+        lvm_unknown_fields: 3,
         extend_duration: millis(&[650, 750]),
         suppressed: text(&[("no_room", 2)]),
         log_messages: text(&[("info", 12), ("warn", 3)]),

@@ -15,6 +15,7 @@ use cowherd::command::{CommandError, Finished};
 use cowherd::model::inventory::{GroupObstacle, Layer};
 use cowherd::model::names::{Name, Resource, Target, Uuid};
 use cowherd::model::plan::{End, Extension, Failure, Outcome, Trigger};
+use cowherd::model::policy::Collectors;
 use cowherd::model::units::{Bytes, Extents};
 use cowherd::observe::lvm::{self, LvmError};
 
@@ -83,7 +84,7 @@ impl Rig {
 
     fn report(script: &str) -> Result<lvm::Reported, LvmError> {
         let rig = Self::new(script);
-        lvm::report(&rig.tools.lvm)
+        lvm::report(&rig.tools.lvm, Collectors::default())
     }
 }
 
@@ -294,6 +295,16 @@ fn what_is_no_whole_report_is_an_error_and_no_empty_host() {
     }
     let refused = Rig::report("echo '  it hurts' >&2; exit 5");
     assert!(matches!(refused, Err(LvmError::Refused { .. })));
+}
+
+#[test]
+fn thin_volumes_are_kept_only_where_they_are_collected() {
+    let rig = Rig::new(&format!("cat {}", capture("thin")));
+    for (thin_volumes, expected) in [(false, 0), (true, 3)] {
+        let told = lvm::report(&rig.tools.lvm, Collectors { thin_volumes });
+        let kept = told.expect("a report").inventory.thin_volumes.len();
+        assert_eq!(kept, expected);
+    }
 }
 
 #[test]

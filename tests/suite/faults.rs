@@ -159,6 +159,7 @@ impl Host {
                     Order::Publish(_) => {}
                     Order::ReadReport
                     | Order::Rescan
+                    | Order::Measure(_)
                     | Order::Extend(_)
                     | Order::Relieve(_)
                     | Order::BackUp(_)
@@ -199,6 +200,7 @@ impl Host {
                 Order::Look { .. }
                 | Order::Rescan
                 | Order::ReadReport
+                | Order::Measure(_)
                 | Order::Relieve(_)
                 | Order::BackUp(_)
                 | Order::Publish(_)
@@ -225,6 +227,7 @@ impl Host {
             Order::Look { .. }
             | Order::Rescan
             | Order::ReadReport
+            | Order::Measure(_)
             | Order::Extend(_)
             | Order::Relieve(_)
             | Order::BackUp(_)

@@ -20,5 +20,6 @@ mod relief;
 mod rules;
 mod scale;
 mod simulation;
+mod thin_volumes;
 mod unit;
 mod worlds;

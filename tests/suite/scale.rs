@@ -82,9 +82,7 @@ impl Sim {
             groups: vec![worlds::group(1 << 20)],
             pools: Vec::new(),
             snapshots: (0..snapshots).map(|n| snapshot(n, store_mib)).collect(),
-            duplicate_names: 0,
-            spare_disks: Vec::new(),
-            expendable: Vec::new(),
+            ..Inventory::default()
         };
         let mut sim = Self {
             engine: Engine::new(Config::default().policy, build, now),
@@ -142,7 +140,7 @@ impl Sim {
                     }
                     Order::Relieve(relief) => panic!("no rule asks for it: {relief}"),
                     Order::ReadReport => self.reports += 1,
-                    Order::Rescan | Order::BackUp(_) | Order::Tell(_) => {}
+                    Order::Rescan | Order::Measure(_) | Order::BackUp(_) | Order::Tell(_) => {}
                 }
             }
         }

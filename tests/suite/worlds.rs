@@ -41,9 +41,7 @@ impl World {
                 groups: vec![group(100)],
                 pools,
                 snapshots,
-                duplicate_names: 0,
-                spare_disks: Vec::new(),
-                expendable: Vec::new(),
+                ..Inventory::default()
             },
             history: History::default(),
             busy: BTreeMap::new(),

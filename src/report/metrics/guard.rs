@@ -113,6 +113,7 @@ fn commands(sheet: &mut Sheet, tally: &Tally) {
     }
     sheet.histogram(&names::LVM_LOCK_WAIT, [], &tally.lock_wait);
     sheet.count(&names::LVM_LOCK_TIMEOUTS, [], tally.lock_timeouts);
+    sheet.count(&names::LVM_UNKNOWN_FIELDS, [], tally.lvm_unknown_fields);
 }
 
 fn events(sheet: &mut Sheet, tally: &Tally) {

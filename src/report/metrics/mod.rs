@@ -6,6 +6,7 @@
 
 mod guard;
 mod sheet;
+mod thin_volumes;
 mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
@@ -109,6 +110,7 @@ impl Collector for ViewCollector {
         let mut sheet = Sheet::default();
         guard::write(&mut sheet, &self.view);
         volumes::write(&mut sheet, &self.view);
+        thin_volumes::write(&mut sheet, &self.view.inventory);
         sheet.into_families()
     }
 }

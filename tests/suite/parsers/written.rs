@@ -62,6 +62,7 @@ fn options() -> Options {
     let config = parsed(&every_key()).expect("what is shipped is valid");
     Options {
         policy: config.policy,
+        collectors: config.collectors,
         listen_addresses: config.web.listen_addresses,
         telemetry_path: config.web.telemetry_path,
         front_user: config.front.user,

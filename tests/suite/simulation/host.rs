@@ -276,9 +276,7 @@ impl Host {
             groups: vec![group],
             pools: self.pools.iter().map(Pool::told).collect(),
             snapshots: self.cows.iter().map(Cow::told).collect(),
-            duplicate_names: 0,
-            spare_disks: Vec::new(),
-            expendable: Vec::new(),
+            ..Inventory::default()
         }
     }
 
