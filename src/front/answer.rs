@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Response, StatusCode};
 
 use crate::report::{metrics, page};
 
+use super::gzip::{self, Part};
 use super::published::Published;
 
 /// The guard publishes every second: after a minute nobody should rely on what is shown.
@@ -45,6 +46,8 @@ pub(super) struct Known<'a> {
     pub(super) telemetry_path: &'a str,
     /// The front's own families, to follow those of the view.
     pub(super) traffic: &'a str,
+    /// The client takes gzip.
+    pub(super) takes_gzip: bool,
 }
 
 /// A body in pieces that are shared with every other answer.
@@ -130,7 +133,7 @@ fn routed(route: Route, known: Known<'_>) -> Response<Pieces> {
 fn page(known: Known<'_>) -> Response<Pieces> {
     let page = known.published.map(|view| view.page(known.telemetry_path));
     let mut response = match page {
-        Some(Some(pieces)) => respond(StatusCode::OK, HTML, pieces.into()),
+        Some(Some(parts)) => packed(known, HTML, parts.into()),
         Some(None) => failed(),
         None => respond(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -146,14 +149,11 @@ fn metrics(known: Known<'_>) -> Response<Pieces> {
     let Some(published) = known.published else {
         return text(StatusCode::SERVICE_UNAVAILABLE, NOT_YET.to_owned());
     };
-    match published.metrics() {
+    match published.metrics(known.takes_gzip) {
         Some(families) => {
             let traffic = Bytes::copy_from_slice(known.traffic.as_bytes());
-            respond(
-                StatusCode::OK,
-                metrics::CONTENT_TYPE,
-                [families, traffic].into(),
-            )
+            let parts = vec![Part::Shared(families), Part::Own(traffic)];
+            packed(known, metrics::CONTENT_TYPE, parts)
         }
         None => failed(),
     }
@@ -161,7 +161,7 @@ fn metrics(known: Known<'_>) -> Response<Pieces> {
 
 fn status(known: Known<'_>) -> Response<Pieces> {
     match known.published.map(Published::json) {
-        Some(Some(json)) => respond(StatusCode::OK, JSON, [json].into()),
+        Some(Some(json)) => packed(known, JSON, vec![Part::Shared(json)]),
         Some(None) => failed(),
         None => text(StatusCode::SERVICE_UNAVAILABLE, NOT_YET.to_owned()),
     }
@@ -177,6 +177,42 @@ fn ready(known: Known<'_>) -> Response<Pieces> {
         return text(StatusCode::SERVICE_UNAVAILABLE, why);
     }
     text(StatusCode::OK, "ready\n".to_owned())
+}
+
+/// Whether a client takes gzip (RFC 9110, 12.5.3): it is named, by itself or by a star, and not with a weight of 0.
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
+    let (mut gzip, mut star) = (None, None);
+    let accepted = headers.get_all(ACCEPT_ENCODING).into_iter();
+    let accepted = accepted.filter_map(|value| value.to_str().ok());
+    for coding in accepted.flat_map(|value| value.split(',')) {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.trim().strip_prefix("q=").unwrap_or_default();
+        let is_wanted = weight.parse().unwrap_or(0.0) > 0.0;
+        match name.trim() {
+            "*" => star = Some(is_wanted),
+            name if ["gzip", "x-gzip"]
+                .iter()
+                .any(|gzip| name.eq_ignore_ascii_case(gzip)) =>
+            {
+                gzip = Some(is_wanted);
+            }
+            _ => {}
+        }
+    }
+    gzip.or(star).unwrap_or(false)
+}
+
+/// Compressed for whoever takes it so.
+fn packed(known: Known<'_>, content_type: &'static str, parts: Vec<Part<'_>>) -> Response<Pieces> {
+    let gzip = known.takes_gzip.then(|| gzip::gzip(&parts)).flatten();
+    let is_packed = gzip.is_some();
+    let pieces = gzip.unwrap_or_else(|| gzip::plain(parts));
+    let mut response = respond(StatusCode::OK, content_type, pieces);
+    if is_packed {
+        set(&mut response, CONTENT_ENCODING, "gzip");
+    }
+    set(&mut response, VARY, "Accept-Encoding");
+    response
 }
 
 fn failed() -> Response<Pieces> {
@@ -223,5 +259,32 @@ impl Body for Pieces {
     fn size_hint(&self) -> SizeHint {
         let bytes: usize = self.0.iter().map(Bytes::len).sum();
         SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_taken_by_whoever_says_so() {
+        for (accepted, expected) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("x-gzip", true),
+            ("*", true),
+            ("", false),
+            ("identity", false),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0, *", false),
+            ("*;q=0", false),
+            ("gzip;level=9", false),
+            ("gzipped", false),
+        ] {
+            let value = HeaderValue::from_static(accepted);
+            let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, value)]);
+            assert_eq!(takes_gzip(&headers), expected, "{accepted:?}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
     }
 }

@@ -12,6 +12,7 @@
 //! front keeps serving the last view, with its age, until the front of the next guard needs its port.
 
 mod answer;
+mod gzip;
 mod inbox;
 mod listen;
 mod published;

@@ -12,6 +12,8 @@ use crate::link::Packed;
 use crate::model::view::View;
 use crate::report::{metrics, page};
 
+use super::gzip::{Part, Shared};
+
 #[derive(Debug)]
 pub(super) struct Published {
     packed: Packed,
@@ -19,11 +21,13 @@ pub(super) struct Published {
     received: Instant,
     /// How old the view was when it arrived.
     lag: Duration,
-    metrics: OnceLock<Option<Bytes>>,
+    metrics: OnceLock<Option<Shared>>,
     /// Somebody scrapes, and will scrape the next view.
     is_scraped: AtomicBool,
-    page_body: OnceLock<Option<Bytes>>,
-    json: OnceLock<Option<Bytes>>,
+    /// And takes it compressed.
+    is_scraped_packed: AtomicBool,
+    page_body: OnceLock<Option<Shared>>,
+    json: OnceLock<Option<Shared>>,
 }
 
 impl Published {
@@ -40,6 +44,7 @@ impl Published {
             lag: lag.unwrap_or_default(),
             metrics: OnceLock::new(),
             is_scraped: AtomicBool::new(false),
+            is_scraped_packed: AtomicBool::new(false),
             page_body: OnceLock::new(),
             json: OnceLock::new(),
         }
@@ -50,38 +55,46 @@ impl Published {
         self.lag.saturating_add(self.received.elapsed())
     }
 
-    /// Nothing when it cannot be told: the log says why.
-    pub(super) fn metrics(&self) -> Option<Bytes> {
+    /// For somebody who takes it compressed, or does not. Nothing when it cannot be told: the log says why.
+    pub(super) fn metrics(&self, is_packed: bool) -> Option<&Shared> {
         self.is_scraped.store(true, Ordering::Relaxed);
+        self.is_scraped_packed
+            .fetch_or(is_packed, Ordering::Relaxed);
         self.rendered()
     }
 
     /// Renders before anybody asks, where the view before was asked for: a scrape finds all done.
     pub(super) fn prepare(&self, before: Option<&Self>) {
-        if before.is_some_and(|before| before.is_scraped.load(Ordering::Relaxed)) {
-            self.rendered();
+        let was = |what: fn(&Self) -> &AtomicBool| {
+            before.is_some_and(|before| what(before).load(Ordering::Relaxed))
+        };
+        if was(|before| &before.is_scraped)
+            && let Some(rendered) = self.rendered()
+            && was(|before| &before.is_scraped_packed)
+        {
+            rendered.prepare();
         }
     }
 
-    fn rendered(&self) -> Option<Bytes> {
+    fn rendered(&self) -> Option<&Shared> {
         let render = |view: &Arc<View>| logged("render the metrics", metrics::render(view));
-        let render = || self.view().and_then(render).map(Bytes::from);
-        self.metrics.get_or_init(render).clone()
+        let render = || self.view().and_then(render).map(Shared::new);
+        self.metrics.get_or_init(render).as_ref()
     }
 
     /// The part that grows old, and the part that does not; nothing when it cannot be told.
-    pub(super) fn page(&self, telemetry_path: &str) -> Option<[Bytes; 2]> {
+    pub(super) fn page(&self, telemetry_path: &str) -> Option<[Part<'_>; 2]> {
         let head = page::head(self.view()?, self.age(), telemetry_path);
-        let render = || Some(Bytes::from(page::body(self.view()?)));
-        let body = self.page_body.get_or_init(render).clone();
-        Some([Bytes::from(head), body?])
+        let render = || Some(Shared::new(page::body(self.view()?)));
+        let body = self.page_body.get_or_init(render).as_ref();
+        Some([Part::Own(Bytes::from(head)), Part::Shared(body?)])
     }
 
     /// Nothing when it cannot be told: the log says why.
-    pub(super) fn json(&self) -> Option<Bytes> {
+    pub(super) fn json(&self) -> Option<&Shared> {
         let render = |view: &Arc<View>| logged("encode the status", serde_json::to_vec(&**view));
-        let render = || self.view().and_then(render).map(Bytes::from);
-        self.json.get_or_init(render).clone()
+        let render = || self.view().and_then(render).map(Shared::new);
+        self.json.get_or_init(render).as_ref()
     }
 
     fn view(&self) -> Option<&Arc<View>> {

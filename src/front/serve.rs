@@ -139,6 +139,7 @@ impl Shared {
             published: published.as_deref(),
             telemetry_path: &self.telemetry_path,
             traffic: &traffic,
+            takes_gzip: answer::takes_gzip(request.headers()),
         };
         let response = answer::answer(request.method(), has_body, route, known);
         let key = (route.label(), response.status().as_u16());

@@ -1,194 +1,17 @@
 //! The front, started in this process on a free port, with this test as its guard and its clients.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
-use cowherd::front::{self, FrontError, Options};
+use cowherd::front::FrontError;
 use cowherd::link::{self, FromFront, FromGuard, Packed};
 use cowherd::model::view::View;
+use flate2::read::GzDecoder;
 use rustix::fs::{FlockOperation, flock};
 
-use super::common::Herd;
-
-/// Whatever is waited for comes within this, also on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Nobody may be held up for as long by another client.
-const PROMPT: Duration = Duration::from_secs(3);
-
-/// Is removed with the test.
-struct LockFile(PathBuf);
-
-struct Guard {
-    link: UnixStream,
-    lock_file: LockFile,
-    address: SocketAddr,
-    front: JoinHandle<Result<(), FrontError>>,
-}
-
-impl Drop for LockFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// What a client got back.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: String,
-}
-
-impl Guard {
-    fn start() -> Self {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (mut link, lock_file, front) = spawn(any);
-        let address = match link::receive(&mut link) {
-            Ok(Some(FromFront::Listening { addresses })) => addresses[0].parse(),
-            other => panic!("{other:?}"),
-        };
-        let address = address.expect("the front tells an address");
-        Self {
-            link,
-            lock_file,
-            address,
-            front,
-        }
-    }
-
-    /// A front that has published one view.
-    fn with_view() -> Self {
-        let mut guard = Self::start();
-        guard.publish(&fresh());
-        guard
-    }
-
-    fn publish(&mut self, view: &View) {
-        let message = FromGuard::View(Packed::of(view).expect("it can be encoded"));
-        link::send(&mut self.link, &message).expect("the front reads");
-        // It has arrived once it is served.
-        let stamp = format!("cowherd_view_timestamp_seconds {}\n", view.at.wall.0);
-        wait_for("the view", || {
-            get(self.address, "/metrics").body.contains(&stamp)
-        });
-    }
-
-    fn connect(&self) -> TcpStream {
-        connect(self.address)
-    }
-}
-
-fn spawn(address: SocketAddr) -> (UnixStream, LockFile, JoinHandle<Result<(), FrontError>>) {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let file = format!("cowherd-front-{}-{number}.lock", std::process::id());
-    let lock_file = std::env::temp_dir().join(file);
-    File::create(&lock_file).expect("a temporary file can be made");
-    let options = Options {
-        listen_addresses: vec![address],
-        telemetry_path: "/metrics".to_owned(),
-        lock_file: lock_file.clone(),
-    };
-    let (ours, theirs) = UnixStream::pair().expect("a socket pair can be made");
-    let front = thread::spawn(move || front::serve(theirs, options));
-    (ours, LockFile(lock_file), front)
-}
-
-/// A view made just now.
-fn fresh() -> View {
-    aged(Duration::ZERO)
-}
-
-fn aged(age: Duration) -> View {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("it is past 1970");
-    let mut view = Herd::small().view;
-    view.at.wall.0 = (now.saturating_sub(age)).as_secs_f64().floor();
-    view
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the front listens");
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a socket takes a timeout");
-    stream
-}
-
-fn get(address: SocketAddr, path: &str) -> Answer {
-    request(
-        address,
-        &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
-    )
-}
-
-/// Sends all of a request and reads all of what comes back.
-fn request(address: SocketAddr, text: &str) -> Answer {
-    let mut stream = connect(address);
-    stream
-        .write_all(text.as_bytes())
-        .expect("the front takes a request");
-    let mut reader = BufReader::new(stream);
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).expect("the front answers");
-        let line = line.trim_end();
-        if line.is_empty() {
-            break;
-        }
-        lines.push(line.to_owned());
-    }
-    let mut body = String::new();
-    reader
-        .read_to_string(&mut body)
-        .expect("the front answers in UTF-8");
-    let status = lines[0]
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok());
-    let headers = lines[1..].iter().filter_map(|line| line.split_once(": "));
-    Answer {
-        status: status.expect("a status line has a code"),
-        headers: headers
-            .map(|(n, v)| (n.to_lowercase(), v.to_owned()))
-            .collect(),
-        body,
-    }
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| value.as_str())
-    }
-}
-
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Whether the other end closes the connection; what it says before does not matter.
-fn is_cut(mut stream: &TcpStream) -> bool {
-    let mut rest = Vec::new();
-    match stream.read_to_end(&mut rest) {
-        Ok(_) => true,
-        Err(error) => error.kind() == ErrorKind::ConnectionReset,
-    }
-}
+use super::served::{Guard, PATIENCE, PROMPT, aged, fresh, get, is_cut, request, spawn, wait_for};
 
 #[test]
 fn a_view_that_cannot_be_read_is_an_error_of_its_routes_alone() {
@@ -233,6 +56,65 @@ fn every_route_answers_with_its_type() {
         let length = answer.header("content-length").map(str::to_owned);
         assert_eq!(length, Some(answer.body.len().to_string()), "{path}");
     }
+}
+
+/// Asks for gzip, and unpacks it.
+fn get_packed(guard: &Guard, path: &str) -> String {
+    let text = format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
+    );
+    let answer = request(guard.address, &text);
+    assert_eq!(answer.status, 200, "{path}");
+    assert_eq!(answer.header("content-encoding"), Some("gzip"), "{path}");
+    assert_eq!(answer.header("vary"), Some("Accept-Encoding"), "{path}");
+    let length = answer.header("content-length").map(str::to_owned);
+    assert_eq!(length, Some(answer.bytes.len().to_string()), "{path}");
+    let mut unpacked = String::new();
+    let mut reader = GzDecoder::new(answer.bytes.as_slice());
+    reader
+        .read_to_string(&mut unpacked)
+        .expect("a whole member");
+    assert_eq!(
+        reader.into_inner(),
+        b"",
+        "{path}: something follows the member"
+    );
+    assert!(unpacked.len() > answer.bytes.len(), "{path}: not packed");
+    unpacked
+}
+
+#[test]
+fn whoever_takes_gzip_gets_the_same_packed() {
+    let guard = Guard::with_view();
+    // What the front counts itself changes with every request.
+    let of_view = |text: &str| text.split("# HELP cowherd_http_").next().map(str::to_owned);
+    for path in ["/metrics", "/metrics", "/status.json", "/"] {
+        let plain = get(guard.address, path);
+        assert_eq!(plain.header("content-encoding"), None, "{path}");
+        assert_eq!(plain.header("vary"), Some("Accept-Encoding"), "{path}");
+        let packed = get_packed(&guard, path);
+        if path == "/" {
+            assert_eq!(
+                plain.body.split("<main>").nth(1),
+                packed.split("<main>").nth(1)
+            );
+        } else {
+            assert_eq!(of_view(&plain.body), of_view(&packed), "{path}");
+        }
+    }
+    let packed = get_packed(&guard, "/metrics");
+    assert!(packed.contains("cowherd_http_requests_total"), "{packed}");
+    // An answer of some words is not worth it.
+    let small =
+        "GET /-/healthy HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n";
+    assert_eq!(request(guard.address, small).body, "healthy\n");
+}
+
+#[test]
+fn the_page_links_to_the_metrics() {
+    let guard = Guard::with_view();
+    let page = get(guard.address, "/").body;
+    assert!(page.contains("<a href=\"/metrics\">metrics</a>"), "{page}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod plan;
 mod relief;
 mod rules;
 mod scale;
+mod served;
 mod simulation;
 mod thin_volumes;
 mod unit;
