@@ -19,7 +19,7 @@
 //!
 //! ```text
 //!  model, command   nothing               config, decide, link, report   model
-//!  observe, act     model, command        front   model, link, report
+//!  observe, act     model, command        front   model, config, link, report
 //!  guard            model, command, observe, decide, act, link, report
 //!  cli              model, config, report, front, guard
 //! ```

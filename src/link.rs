@@ -63,6 +63,8 @@ pub enum FromFront {
     Listening { addresses: Vec<String> },
     /// An address could not be bound: the front has ended.
     Failed { message: String },
+    /// The web configuration cannot be in force: the front has ended.
+    Misconfigured { message: String },
 }
 
 /// Something that travels in one frame.

@@ -15,7 +15,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("act", &["model", "command"]),
     ("link", &["model"]),
     ("report", &["model"]),
-    ("front", &["model", "link", "report"]),
+    // It reads the web configuration again whenever that changes.
+    ("front", &["model", "config", "link", "report"]),
     (
         "guard",
         &[

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::config;
+use crate::front;
 use crate::guard;
 use crate::model::audit::{Finding, Severity};
 use crate::report::table;
@@ -21,6 +22,9 @@ struct Audit<'a> {
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let config = arguments.config.load()?;
+    if let Some(path) = &config.web.config_file {
+        front::check_web_file(path).map_err(|error| Failure::Misconfigured(Box::new(error)))?;
+    }
     if arguments.config_only {
         return print(&format!("{}\n", about_config(arguments)));
     }

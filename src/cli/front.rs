@@ -10,10 +10,12 @@ pub(super) fn run(arguments: FrontArguments) -> Result<(), Failure> {
     let options = Options {
         listen_addresses: arguments.listen_addresses,
         telemetry_path: arguments.telemetry_path,
+        web_config_file: arguments.web_config_file,
+        host_root: arguments.host_root,
         lock_file: arguments.lock_file,
     };
     front::run(options).map_err(|error| match error {
-        FrontError::Listen(_) => Failure::Told,
+        FrontError::Listen(_) | FrontError::Web(_) => Failure::Told,
         FrontError::Stdin(_)
         | FrontError::Signals(_)
         | FrontError::Thread(_)

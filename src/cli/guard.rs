@@ -11,5 +11,5 @@ pub(super) fn run() -> Result<(), Failure> {
     let options = guard::handed_over().map_err(Failure::other)?;
     let level = Level::from_str(&options.log_level, false).unwrap_or(Level::Info);
     let log = log::start(level.filter());
-    guard::run(options, &log).map_err(Failure::other)
+    guard::run(options, &log).map_err(Failure::from)
 }

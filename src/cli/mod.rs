@@ -21,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{self, Config, ConfigError, LogLevel};
+use crate::guard::GuardError;
 use crate::model::policy::Collectors;
 use crate::model::view::Build;
 use crate::report::log::chain;
@@ -75,6 +76,9 @@ struct RunArguments {
     /// Path of the metrics, instead of the configured one
     #[arg(long = "web.telemetry-path", value_name = "PATH", value_parser = telemetry_path)]
     telemetry_path: Option<String>,
+    /// File with TLS, passwords and headers, as other exporters have it, instead of the configured one
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
     /// How much to log, instead of what is configured
     #[arg(long = "log.level", value_name = "LEVEL")]
     log_level: Option<Level>,
@@ -127,6 +131,10 @@ struct FrontArguments {
     #[arg(long)]
     telemetry_path: String,
     #[arg(long)]
+    web_config_file: Option<PathBuf>,
+    #[arg(long)]
+    host_root: PathBuf,
+    #[arg(long)]
     lock_file: PathBuf,
     #[arg(long)]
     log_level: Level,
@@ -150,6 +158,8 @@ enum Level {
 /// What a command ends with when it fails.
 enum Failure {
     Config(ConfigError),
+    /// The same, found by somebody who checks it.
+    Misconfigured(Box<dyn Error>),
     Other(Box<dyn Error>),
     /// Whoever started the command has been told already.
     Told,
@@ -178,7 +188,7 @@ pub fn main() -> ExitCode {
         Err(Failure::Other(error)) => fail(error.as_ref(), 1),
         Err(Failure::Told) => ExitCode::FAILURE,
         Err(Failure::Found(code)) => ExitCode::from(code),
-        Err(Failure::Unknown(error)) => fail(error.as_ref(), 2),
+        Err(Failure::Misconfigured(error) | Failure::Unknown(error)) => fail(error.as_ref(), 2),
     }
 }
 
@@ -199,6 +209,16 @@ fn telemetry_path(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("expected a path such as /metrics".to_owned())
+}
+
+impl From<GuardError> for Failure {
+    fn from(error: GuardError) -> Self {
+        if error.is_of_configuration() {
+            Self::Misconfigured(Box::new(error))
+        } else {
+            Self::other(error)
+        }
+    }
 }
 
 impl Failure {
@@ -296,6 +316,9 @@ mod tests {
             "--web.listen-address=[::1]:1",
             "--web.telemetry-path=/m",
             "--web.telemetry-path",
+            "--web.config.file=web.yml",
+            "--web-config-file",
+            "--host-root",
             "--listen-address",
             "--telemetry-path",
             "--log.level=warn",

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::web_file;
 use crate::guard::{self, Berth, Options};
 use crate::report::log::{self, chain};
 
@@ -19,6 +20,13 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
     if let Some(path) = arguments.telemetry_path {
         config.web.telemetry_path = path;
     }
+    if let Some(path) = arguments.web_config_file {
+        config.web.config_file = Some(std::path::absolute(path).map_err(Failure::other)?);
+    }
+    if let Some(path) = &config.web.config_file {
+        // The front reads it as its user, and says what that finds. What the text says is told before anything starts.
+        web_file::load(path)?;
+    }
     let level = arguments
         .log_level
         .unwrap_or_else(|| Level::from(config.log_level));
@@ -27,6 +35,7 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
         collectors: arguments.collectors.over(config.collectors),
         listen_addresses: config.web.listen_addresses,
         telemetry_path: config.web.telemetry_path,
+        web_config_file: config.web.config_file,
         front_user: config.front.user,
         log_level: level.name().to_owned(),
         runtime: PathBuf::from(RUNTIME),
@@ -39,5 +48,5 @@ pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
         options.berth = Berth::Ashore(chain(&error));
     }
     let log = log::start(level.filter());
-    guard::run(options, &log).map_err(Failure::other)
+    guard::run(options, &log).map_err(Failure::from)
 }

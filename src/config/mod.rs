@@ -5,9 +5,11 @@
 
 mod rules;
 mod section;
+pub mod web_file;
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +35,11 @@ pub enum ConfigError {
     Syntax {
         path: PathBuf,
         source: Box<toml::de::Error>,
+    },
+    #[error("configuration {} is not YAML", path.display())]
+    Yaml {
+        path: PathBuf,
+        source: Box<serde_norway::Error>,
     },
     #[error("configuration {} has {}:\n{}", path.display(), count(faults), list(faults))]
     Faults { path: PathBuf, faults: Vec<Fault> },
@@ -62,6 +69,8 @@ pub struct Config {
 pub struct Web {
     pub listen_addresses: Vec<SocketAddr>,
     pub telemetry_path: String,
+    /// A `WebFile`, by its absolute path.
+    pub config_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,17 +93,28 @@ pub enum LogLevel {
 /// When a named file cannot be read, or anything in it is wrong.
 pub fn load(named: Option<&Path>) -> Result<Config, ConfigError> {
     let path = named.unwrap_or_else(|| Path::new(DEFAULT_PATH));
-    match std::fs::metadata(path) {
-        Ok(file) if file.len() > FILE_MAX => Err(ConfigError::TooLarge { path: path.into() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => parse("", path),
-        Ok(_) | Err(_) => {
-            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-                path: path.into(),
-                source,
-            })?;
-            parse(&text, path)
+    match read(path) {
+        Err(ConfigError::Read { source, .. })
+            if source.kind() == io::ErrorKind::NotFound && named.is_none() =>
+        {
+            parse("", path)
         }
+        text => parse(&text?, path),
     }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let mut text = String::new();
+    let file = File::open(path);
+    let read = file.and_then(|file| file.take(FILE_MAX + 1).read_to_string(&mut text));
+    read.map_err(|source| ConfigError::Read {
+        path: path.into(),
+        source,
+    })?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(ConfigError::TooLarge { path: path.into() });
+    }
+    Ok(text)
 }
 
 /// Checks a text; `path` is for messages.
@@ -111,11 +131,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     if faults.is_empty() {
         return Ok(config);
     }
-    faults.sort_by(|a, b| a.key.cmp(&b.key));
-    Err(ConfigError::Faults {
-        path: path.into(),
-        faults,
-    })
+    Err(ConfigError::faults(path, faults))
 }
 
 fn check(table: toml::Table, faults: &mut Vec<Fault>) -> Config {
@@ -238,9 +254,13 @@ fn web(section: &mut Section<'_>) -> Web {
             "a path such as \"/metrics\"".to_owned(),
         );
     }
+    let config_file = section.given_text("config_file", "an absolute path", |path| {
+        path.starts_with('/')
+    });
     Web {
         listen_addresses: section.addresses("listen_addresses", default),
         telemetry_path,
+        config_file: config_file.map(PathBuf::from),
     }
 }
 
@@ -260,6 +280,16 @@ fn log_level(section: &mut Section<'_>) -> LogLevel {
         _ => {
             section.fault("level", &text, "one of error, warn, info, debug".to_owned());
             LogLevel::Info
+        }
+    }
+}
+
+impl ConfigError {
+    fn faults(path: &Path, mut faults: Vec<Fault>) -> Self {
+        faults.sort_by(|a, b| a.key.cmp(&b.key));
+        Self::Faults {
+            path: path.into(),
+            faults,
         }
     }
 }

@@ -46,15 +46,38 @@ impl<'a> Section<'a> {
         key: &'static str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> T {
-        let table = match self.take(key) {
+        let table = self.entries(key);
+        self.below(&format!("{key}."), table, read)
+    }
+
+    /// As `section`; nothing when there is no such table, or nothing in it.
+    pub(super) fn given_section<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> Option<T> {
+        let is_empty = match self.table.get(key) {
+            None => true,
+            Some(Value::Table(table)) => table.is_empty(),
+            Some(_) => false,
+        };
+        if is_empty {
+            self.take(key);
+            return None;
+        }
+        Some(self.section(key, read))
+    }
+
+    /// A table whose keys are names of somebody else's.
+    pub(super) fn entries(&mut self, key: &'static str) -> Table {
+        match self.take(key) {
             None => Table::new(),
             Some(Value::Table(table)) => table,
             Some(other) => {
                 self.fault(key, &other, "a table".to_owned());
                 Table::new()
             }
-        };
-        self.below(&format!("{key}."), table, read)
+        }
     }
 
     /// Reads a list of tables below this one, counted from 1.
@@ -185,6 +208,31 @@ impl<'a> Section<'a> {
             self.fault(key, &value, expected.to_owned());
         }
         text.map(str::to_owned)
+    }
+
+    /// A value that `read` knows.
+    pub(super) fn given_value<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.take(key)?;
+        let known = read(&value);
+        if known.is_none() {
+            self.fault(key, &value, expected.to_owned());
+        }
+        known
+    }
+
+    /// What has this name.
+    pub(super) fn one_of<T: Copy>(&mut self, key: &'static str, all: &[(&str, T)]) -> Option<T> {
+        let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+        let expected = format!("one of {}", names.join(", "));
+        self.given_value(key, &expected, |value| {
+            let known = all.iter().find(|(name, _)| Some(*name) == value.as_str());
+            known.map(|(_, value)| *value)
+        })
     }
 
     pub(super) fn size(&mut self, key: &'static str) -> Option<Bytes> {

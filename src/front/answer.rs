@@ -9,7 +9,8 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Response, StatusCode};
 
@@ -17,6 +18,7 @@ use crate::report::{metrics, page};
 
 use super::gzip::{self, Part};
 use super::published::Published;
+use super::web::Refusal;
 
 /// The guard publishes every second: after a minute nobody should rely on what is shown.
 const READY_AGE_MAX: Duration = Duration::from_secs(60);
@@ -26,6 +28,8 @@ const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 /// The page has a style of its own and nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+/// Names and passwords in UTF-8 (RFC 7617).
+const CHALLENGE: &str = "Basic realm=\"cowherd\", charset=\"UTF-8\"";
 const NOT_YET: &str = "the guard has not published yet\n";
 
 /// What can be asked for.
@@ -110,12 +114,36 @@ pub(super) fn answer(
     } else {
         routed(route, known)
     };
+    finish(&mut response, has_body);
+    response
+}
+
+/// What every answer has.
+fn finish(response: &mut Response<Pieces>, has_body: bool) {
     if has_body {
         // What follows in the stream is the body: nobody reads it.
-        set(&mut response, CONNECTION, "close");
+        set(response, CONNECTION, "close");
     }
-    set(&mut response, CACHE_CONTROL, "no-store");
-    set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(response, CACHE_CONTROL, "no-store");
+    set(response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+}
+
+/// The answer to a request that is not admitted.
+pub(super) fn refused(refusal: Refusal, has_body: bool) -> Response<Pieces> {
+    let (status, why) = match refusal {
+        Refusal::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many requests\n"),
+        Refusal::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized\n"),
+        Refusal::Busy => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many passwords wait to be checked\n",
+        ),
+    };
+    let mut response = text(status, why.to_owned());
+    match refusal {
+        Refusal::TooMany | Refusal::Busy => set(&mut response, RETRY_AFTER, "1"),
+        Refusal::Unauthorized => set(&mut response, WWW_AUTHENTICATE, CHALLENGE),
+    }
+    finish(&mut response, has_body);
     response
 }
 

@@ -17,6 +17,7 @@ mod inbox;
 mod listen;
 mod published;
 mod serve;
+mod web;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,8 +34,12 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::link::{self, FromFront, LinkError};
+use crate::report::log::chain;
 
 use listen::ListenError;
+use web::Web;
+
+pub use web::{WebError, check as check_web_file};
 
 /// As many reasons to end can be told; the first one counts.
 const ENDS_MAX: usize = 4;
@@ -49,6 +54,10 @@ pub struct Options {
     pub listen_addresses: Vec<SocketAddr>,
     /// Where the metrics are, with its slash: `/metrics`.
     pub telemetry_path: String,
+    /// Who may read it all, and how: `config::web_file`. By its path on the host.
+    pub web_config_file: Option<PathBuf>,
+    /// Where the host's root is, seen from here.
+    pub host_root: PathBuf,
     /// The living guard holds an exclusive `flock` on this file.
     pub lock_file: PathBuf,
 }
@@ -65,6 +74,8 @@ pub enum FrontError {
     Runtime(#[source] io::Error),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Web(#[from] WebError),
     #[error("tell the guard")]
     Tell(#[source] LinkError),
     #[error("understand the guard")]
@@ -119,10 +130,22 @@ fn serve_until(
     ends: &mpsc::Sender<End>,
     mut ended: mpsc::Receiver<End>,
 ) -> Result<(), FrontError> {
+    let web = match options.web_config_file {
+        None => Web::default(),
+        Some(path) => match Web::start(options.host_root, path) {
+            Ok(web) => web,
+            Err(error) => {
+                let message = chain(&error);
+                let told = FromFront::Misconfigured { message };
+                link::send(&mut link, &told).map_err(FrontError::Tell)?;
+                return Err(error.into());
+            }
+        },
+    };
     let listeners = match listen::bind(&options.listen_addresses) {
         Ok(listeners) => listeners,
         Err(error) => {
-            let message = format!("{error}: {}", error.source);
+            let message = chain(&error);
             link::send(&mut link, &FromFront::Failed { message }).map_err(FrontError::Tell)?;
             return Err(error.into());
         }
@@ -140,7 +163,8 @@ fn serve_until(
         let end = inbox::read(link, &publisher, &lock_file);
         // The other end lives as long as the process; there is nobody to tell otherwise.
         let _ = ends.blocking_send(end);
-    })?;
+    })
+    .map_err(FrontError::Thread)?;
 
     let runtime = runtime::Builder::new_current_thread()
         .enable_io()
@@ -148,7 +172,7 @@ fn serve_until(
         .build()
         .map_err(FrontError::Runtime)?;
     let end = runtime.block_on(async {
-        serve::start(listeners, views, options.telemetry_path)?;
+        serve::start(listeners, views, web, options.telemetry_path)?;
         Ok(ended.recv().await.unwrap_or(End::Stopped))
     });
     let end = end.map_err(FrontError::Runtime)?;
@@ -174,13 +198,13 @@ fn watch_signals(ends: mpsc::Sender<End>) -> Result<(), FrontError> {
             let _ = ends.blocking_send(End::Signalled);
         }
     })
+    .map_err(FrontError::Thread)
 }
 
-fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), FrontError> {
+fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new()
         .name(name.to_owned())
         .stack_size(STACK_BYTES)
         .spawn(body)
         .map(drop)
-        .map_err(FrontError::Thread)
 }

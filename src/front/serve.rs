@@ -1,8 +1,7 @@
 //! Connections: how many, how long, how much. hyper speaks HTTP/1.1; the bounds are ours.
 
 use std::convert::Infallible;
-use std::future::ready;
-use std::io;
+use std::io::{self, Write};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,9 +11,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, error, warn};
 
 use crate::report::metrics::{self, Traffic};
@@ -22,6 +25,7 @@ use crate::report::metrics::{self, Traffic};
 use super::answer::{self, Known, Pieces, Route};
 use super::inbox::Latest;
 use super::listen::Listener;
+use super::web::{Active, Web};
 
 /// Some Prometheus servers, some people, and room for connections that are about to be cut.
 const CONNECTIONS_MAX: usize = 256;
@@ -35,6 +39,17 @@ const HEADER_LIMIT: Duration = Duration::from_secs(7);
 const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 /// Whoever has not taken an answer by then reads too slowly; Prometheus gives a scrape 10 s.
 const FINISH_LIMIT: Duration = Duration::from_secs(10);
+/// From the first byte of a connection to the end of its TLS handshake: some round trips.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+/// The first byte of a TLS record that begins a handshake (RFC 8446, 5.1).
+const HANDSHAKE_RECORD: u8 = 22;
+/// What a client that speaks no TLS is told.
+const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Connection: close\r\n\r\nclient sent an HTTP request to an HTTPS server\n";
+/// What one that finds no place is told, if it listens.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Retry-After: 1\r\nConnection: close\r\n\r\ntoo many connections\n";
 /// When no file descriptor is left, accepting again at once would only burn a core.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -42,6 +57,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 struct Shared {
     views: watch::Receiver<Latest>,
     telemetry_path: String,
+    web: Web,
     traffic: Mutex<Traffic>,
     places: Arc<Semaphore>,
 }
@@ -50,11 +66,13 @@ struct Shared {
 pub(super) fn start(
     listeners: Vec<Listener>,
     views: watch::Receiver<Latest>,
+    web: Web,
     telemetry_path: String,
 ) -> io::Result<()> {
     let shared = Arc::new(Shared {
         views,
         telemetry_path,
+        web,
         traffic: Mutex::new(no_traffic()),
         places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
     });
@@ -73,18 +91,22 @@ fn no_traffic() -> Traffic {
         .map(|route| ((route.label(), 200), 0));
     Traffic {
         requests: successes.collect(),
-        connections_refused: 0,
+        ..Traffic::default()
     }
 }
 
 async fn accept(socket: TcpListener, shared: Arc<Shared>) {
     loop {
         match socket.accept().await {
-            Ok((stream, _)) => match Arc::clone(&shared.places).try_acquire_owned() {
-                Ok(place) => drop(tokio::spawn(connection(stream, Arc::clone(&shared), place))),
-                // Dropping the stream closes it.
-                Err(_) => shared.traffic().connections_refused += 1,
-            },
+            Ok((stream, _)) => {
+                if let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() {
+                    drop(tokio::spawn(connection(stream, Arc::clone(&shared), place)));
+                } else {
+                    shared.traffic().connections_refused += 1;
+                    // It fits into the socket's buffer. Dropping the stream closes it; who speaks TLS sees just that.
+                    let _ = stream.into_std().and_then(|mut stream| stream.write(FULL));
+                }
+            }
             Err(error) => {
                 warn!(
                     error = &error as &dyn std::error::Error,
@@ -97,7 +119,52 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>, _place: OwnedSemaphorePermit) {
-    let service = service_fn(|request| ready(Ok::<_, Infallible>(shared.answer(&request))));
+    let active = shared.web.fresh().await;
+    let Some(config) = active.tls.clone() else {
+        return speak(stream, &shared, &active).await;
+    };
+    match timeout(HANDSHAKE_LIMIT, shake_hands(stream, config)).await {
+        Ok(Ok(Some(stream))) => speak(stream, &shared, &active).await,
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => {
+            shared.traffic().handshake_failures += 1;
+            debug!(
+                error = &error as &dyn std::error::Error,
+                "a TLS handshake failed"
+            );
+        }
+        Err(_) => shared.traffic().handshake_failures += 1,
+    }
+}
+
+/// Nothing when the client left without a word, as one does that only tries whether somebody listens.
+async fn shake_hands(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+) -> io::Result<Option<TlsStream<TcpStream>>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 0 {
+        return Ok(None);
+    }
+    if first == [HANDSHAKE_RECORD] {
+        return TlsAcceptor::from(config).accept(stream).await.map(Some);
+    }
+    // What it said is taken in: closing a socket over unread bytes would take the answer back.
+    let _ = stream.try_read(&mut [0; 4096]);
+    stream.writable().await?;
+    stream.try_write(PLAIN)?;
+    Err(io::Error::other("the client does not speak TLS"))
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    shared: &Arc<Shared>,
+    active: &Arc<Active>,
+) {
+    let service = service_fn(|request| {
+        let (shared, active) = (Arc::clone(shared), Arc::clone(active));
+        async move { Ok::<_, Infallible>(shared.respond(&request, &active).await) }
+    });
     let connection = http1::Builder::new()
         // Without a timer the limit on the header would be no limit.
         .timer(TokioTimer::new())
@@ -126,8 +193,21 @@ fn note_end(result: hyper::Result<()>) {
 }
 
 impl Shared {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Pieces> {
+    async fn respond(&self, request: &Request<Incoming>, active: &Active) -> Response<Pieces> {
         let route = Route::of(request.uri().path(), &self.telemetry_path);
+        let mut response = match self.web.admit(active, request.headers()).await {
+            Ok(()) => self.answer(request, route),
+            Err(refusal) => answer::refused(refusal, !request.body().is_end_stream()),
+        };
+        for (name, value) in &active.headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        let key = (route.label(), response.status().as_u16());
+        *self.traffic().requests.entry(key).or_default() += 1;
+        response
+    }
+
+    fn answer(&self, request: &Request<Incoming>, route: Route) -> Response<Pieces> {
         let has_body = !request.body().is_end_stream();
         let traffic = if route == Route::Metrics {
             self.traffic_text()
@@ -141,14 +221,11 @@ impl Shared {
             traffic: &traffic,
             takes_gzip: answer::takes_gzip(request.headers()),
         };
-        let response = answer::answer(request.method(), has_body, route, known);
-        let key = (route.label(), response.status().as_u16());
-        *self.traffic().requests.entry(key).or_default() += 1;
-        response
+        answer::answer(request.method(), has_body, route, known)
     }
 
     fn traffic_text(&self) -> String {
-        metrics::render_traffic(&self.traffic()).unwrap_or_else(|error| {
+        metrics::render_traffic(&self.traffic(), self.web.status()).unwrap_or_else(|error| {
             error!(
                 error = &error as &dyn std::error::Error,
                 "cannot render the front's metrics"

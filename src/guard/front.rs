@@ -47,6 +47,8 @@ pub enum FrontFailure {
     Root { user: String },
     #[error("{message}")]
     Refused { message: String },
+    #[error("{message}")]
+    Misconfigured { message: String },
     #[error("start the front: no answer within {} s", START_LIMIT.as_secs())]
     Silent,
 }
@@ -56,6 +58,10 @@ pub enum FrontFailure {
 pub(super) struct FrontSettings {
     pub(super) listen_addresses: Vec<SocketAddr>,
     pub(super) telemetry_path: String,
+    /// What only the front reads: a fault in it can end nothing but the front.
+    pub(super) web_config_file: Option<PathBuf>,
+    /// Where the host's root is, seen from here.
+    pub(super) host_root: PathBuf,
     /// User and group id; without them the front runs as we do, who are not root.
     pub(super) identity: Option<(u32, u32)>,
     pub(super) log_level: String,
@@ -175,7 +181,9 @@ fn supervise(settings: &FrontSettings, slot: &Arc<Slot>, first: SyncSender<Start
         // A front that never listened is the start's failure, and nobody restarts it.
         if !listened {
             let message = "the front ended before it listened".to_owned();
-            refuse(&mut first, FrontFailure::Refused { message });
+            if first.is_some() {
+                refuse(&mut first, FrontFailure::Refused { message });
+            }
             return;
         }
         pause = if born.elapsed() > LIVED_WELL {
@@ -190,12 +198,10 @@ fn supervise(settings: &FrontSettings, slot: &Arc<Slot>, first: SyncSender<Start
 }
 
 fn refuse(first: &mut Option<SyncSender<Started>>, failure: FrontFailure) {
-    match first.take() {
-        Some(first) => {
-            let _ = first.send(Err(failure));
-        }
-        None if matches!(failure, FrontFailure::Refused { .. }) => {}
-        None => error!(error = chain(&failure), "cannot start the front"),
+    if let Some(first) = first.take() {
+        let _ = first.send(Err(failure));
+    } else {
+        error!(error = chain(&failure), "cannot start the front");
     }
 }
 
@@ -207,9 +213,14 @@ fn spawn(settings: &FrontSettings) -> io::Result<(Child, UnixStream)> {
     for address in &settings.listen_addresses {
         command.arg("--listen-address").arg(address.to_string());
     }
+    if let Some(path) = &settings.web_config_file {
+        command.arg("--web-config-file").arg(path);
+    }
     command
         .arg("--telemetry-path")
         .arg(&settings.telemetry_path)
+        .arg("--host-root")
+        .arg(&settings.host_root)
         .arg("--lock-file")
         .arg(&settings.lock_file)
         .arg("--log-level")
@@ -250,6 +261,9 @@ fn serve(
             }
             Ok(Some(FromFront::Failed { message })) => {
                 refuse(first, FrontFailure::Refused { message });
+            }
+            Ok(Some(FromFront::Misconfigured { message })) => {
+                refuse(first, FrontFailure::Misconfigured { message });
             }
             Ok(None) | Err(_) => break,
         }

@@ -75,6 +75,14 @@ pub enum GuardError {
     Signals { source: io::Error },
 }
 
+impl GuardError {
+    /// Whether somebody has to change the configuration before it can be otherwise.
+    #[must_use]
+    pub const fn is_of_configuration(&self) -> bool {
+        matches!(self, Self::Front(FrontFailure::Misconfigured { .. }))
+    }
+}
+
 /// What `run` needs to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Options {
@@ -82,6 +90,7 @@ pub struct Options {
     pub collectors: Collectors,
     pub listen_addresses: Vec<SocketAddr>,
     pub telemetry_path: String,
+    pub web_config_file: Option<PathBuf>,
     pub front_user: String,
     pub log_level: String,
     /// For locks and intents: on tmpfs.
@@ -112,6 +121,8 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     let front = Front::start(FrontSettings {
         listen_addresses: options.listen_addresses,
         telemetry_path: options.telemetry_path,
+        web_config_file: options.web_config_file,
+        host_root: options.berth.host_root().to_owned(),
         identity,
         log_level: options.log_level,
         lock_file: lock_path,

@@ -98,6 +98,14 @@ families! {
         "HTTP requests answered, by what was asked for and status code; since the front started."
     HTTP_CONNECTIONS_REFUSED "cowherd_http_connections_refused_total" Counter Count []
         "HTTP connections closed at once because as many as are allowed were open; since the front started."
+    WEB_CONFIG_CURRENT "cowherd_web_config_last_reload_successful" Gauge Truth []
+        "Whether the web configuration in force is what its files say now (1), or the last good one because they are broken (0). Only with a web configuration."
+    WEB_CONFIG_SINCE "cowherd_web_config_last_reload_success_timestamp_seconds" Gauge Timestamp []
+        "Unix time at which the web configuration in force was read. Only with a web configuration."
+    WEB_CERTIFICATE_EXPIRY "cowherd_web_certificate_expiry_timestamp_seconds" Gauge Timestamp []
+        "Unix time at which the server's certificate in force expires. Only where TLS is spoken."
+    WEB_HANDSHAKE_FAILURES "cowherd_web_tls_handshake_failures_total" Counter Count []
+        "TLS handshakes that failed or took too long; since the front started. Only where TLS is spoken."
 
     POLL_INTERVAL "cowherd_poll_interval_seconds" Gauge Seconds []
         "Configured longest interval between timer-driven polls; it shortens while something fills."

@@ -69,6 +69,45 @@ fn a_missing_configuration_is_one_message_and_exit_code_2() {
 }
 
 #[test]
+fn a_broken_web_configuration_is_one_message_and_exit_code_2() {
+    let folder = std::env::temp_dir().join(format!("cowherd-cli-web-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+    let shown = |name: &str| folder.join(name).display().to_string();
+    let (config, web) = (shown("cowherd.toml"), shown("web.yml"));
+    std::fs::write(&config, format!("web.config_file = {web:?}\n")).expect("writable");
+    let missing =
+        format!("cowherd: read configuration {web}: No such file or directory (os error 2)\n");
+    assert_fails(&["run", "--web.config.file", &web], &missing);
+    std::fs::write(&web, "rate_limit:\n  burst: many\nuser: {}\n").expect("writable");
+    let faults = format!(
+        "cowherd: configuration {web} has 2 faults:\n  \
+         rate_limit.burst is \"many\", expected a whole number from 0 to 1000000\n  \
+         user is an unknown key ({{}}), expected one of basic_auth_users, http_server_config, \
+         rate_limit, tls_server_config\n"
+    );
+    for arguments in [
+        &["run", "--web.config.file", &web][..],
+        &["run", "--config", &config],
+        &["check", "--config-only", "--config", &config],
+    ] {
+        assert_fails(arguments, &faults);
+    }
+    // What the files hold is read by the front, and by who checks.
+    std::fs::write(&web, "tls_server_config: {cert_file: none.pem, key: x}").expect("writable");
+    let output = cowherd(&["check", "--config-only", "--config", &config]);
+    assert_eq!(output.status.code(), Some(2));
+    let expected = format!("read tls_server_config.cert_file {}", shown("none.pem"));
+    assert!(told(&output).contains(&expected), "{}", told(&output));
+    std::fs::remove_dir_all(&folder).expect("it was made above");
+}
+
+fn assert_fails(arguments: &[&str], expected: &str) {
+    let output = cowherd(arguments);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    assert_eq!(told(&output), expected, "{arguments:?}");
+}
+
+#[test]
 fn the_shipped_configuration_is_valid() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/cowherd.toml");
     let output = cowherd(&["check", "--config-only", "--config", path]);

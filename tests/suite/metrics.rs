@@ -12,7 +12,7 @@ use cowherd::model::inventory::{CowStatus, PoolMode};
 use cowherd::model::names::Resource;
 use cowherd::model::reason::Reason;
 use cowherd::model::view::View;
-use cowherd::report::metrics::{self, Traffic};
+use cowherd::report::metrics::{self, Traffic, WebStatus};
 use cowherd::report::names::{self, Kind};
 use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 
@@ -56,9 +56,15 @@ fn every_family_of_the_table_is_exposed_and_no_other() {
     let traffic = Traffic {
         requests: [(("metrics", 200), 1)].into(),
         connections_refused: 0,
+        handshake_failures: 1,
     };
-    let text =
-        exposition(&everything()) + &metrics::render_traffic(&traffic).expect("counts can be told");
+    let web = WebStatus {
+        is_current: true,
+        since: 1.0,
+        certificate_expiry: Some(2),
+    };
+    let traffic = metrics::render_traffic(&traffic, Some(web)).expect("counts can be told");
+    let text = exposition(&everything()) + &traffic;
     let exposed: BTreeSet<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())

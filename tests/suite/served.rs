@@ -55,7 +55,7 @@ impl Guard {
         Self::listening(spawn(ANY))
     }
 
-    fn listening((mut link, lock_file, front): Spawned) -> Self {
+    pub(crate) fn listening((mut link, lock_file, front): Spawned) -> Self {
         let address = match link::receive(&mut link) {
             Ok(Some(FromFront::Listening { addresses })) => addresses[0].parse(),
             other => panic!("{other:?}"),
@@ -100,6 +100,15 @@ impl Guard {
 pub(crate) type Spawned = (UnixStream, LockFile, JoinHandle<Result<(), FrontError>>);
 
 pub(crate) fn spawn(address: SocketAddr) -> Spawned {
+    start(address, None)
+}
+
+/// With a web configuration.
+pub(crate) fn spawn_with(web_config_file: Option<PathBuf>) -> Spawned {
+    start(ANY, web_config_file)
+}
+
+fn start(address: SocketAddr, web_config_file: Option<PathBuf>) -> Spawned {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let file = format!("cowherd-front-{}-{number}.lock", std::process::id());
@@ -108,6 +117,8 @@ pub(crate) fn spawn(address: SocketAddr) -> Spawned {
     let options = Options {
         listen_addresses: vec![address],
         telemetry_path: "/metrics".to_owned(),
+        web_config_file,
+        host_root: "/".into(),
         lock_file: lock_file.clone(),
     };
     let (ours, theirs) = UnixStream::pair().expect("a socket pair can be made");

@@ -99,6 +99,14 @@ impl Berth {
         }
     }
 
+    /// Where the parts of the host's tree are that are still wanted.
+    pub(super) fn host_root(&self) -> &Path {
+        match self {
+            Self::Aboard(_) => Path::new(HOST),
+            Self::Ashore(_) => Path::new("/"),
+        }
+    }
+
     /// Where what is not of the guard's own runs, unless that is here.
     pub(super) fn host(&self) -> Option<PathBuf> {
         match self {

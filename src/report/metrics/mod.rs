@@ -38,6 +38,18 @@ pub struct Traffic {
     /// By what was asked for and status code.
     pub requests: BTreeMap<(&'static str, u16), u64>,
     pub connections_refused: u64,
+    pub handshake_failures: u64,
+}
+
+/// What the front knows of its web configuration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WebStatus {
+    /// It is what the files say now.
+    pub is_current: bool,
+    /// When it came into force, in seconds since 1970.
+    pub since: f64,
+    /// Without TLS there is none.
+    pub certificate_expiry: Option<i64>,
 }
 
 /// The families of one view.
@@ -69,7 +81,7 @@ pub fn render(view: &Arc<View>) -> Result<String, MetricsError> {
 ///
 /// # Errors
 /// As `render`.
-pub fn render_traffic(traffic: &Traffic) -> Result<String, MetricsError> {
+pub fn render_traffic(traffic: &Traffic, web: Option<WebStatus>) -> Result<String, MetricsError> {
     let mut sheet = Sheet::default();
     for ((handler, code), count) in &traffic.requests {
         sheet.count(&names::HTTP_REQUESTS, [handler, &code.to_string()], *count);
@@ -79,7 +91,28 @@ pub fn render_traffic(traffic: &Traffic) -> Result<String, MetricsError> {
         [],
         traffic.connections_refused,
     );
+    if let Some(web) = web {
+        sheet.truth(&names::WEB_CONFIG_CURRENT, [], web.is_current);
+        sheet.value(&names::WEB_CONFIG_SINCE, [], web.since);
+        if let Some(expiry) = web.certificate_expiry {
+            sheet.value(&names::WEB_CERTIFICATE_EXPIRY, [], seconds(expiry));
+            sheet.count(
+                &names::WEB_HANDSHAKE_FAILURES,
+                [],
+                traffic.handshake_failures,
+            );
+        }
+    }
     encode(sheet.into_families())
+}
+
+/// Whole seconds since 1970: exact for longer than certificates last.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "nothing is lost before the year 285 000 000"
+)]
+const fn seconds(time: i64) -> f64 {
+    time as f64
 }
 
 /// The table of names as the crate wants it. Made once: the crate checks and hashes every word of it.

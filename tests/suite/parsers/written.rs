@@ -65,6 +65,7 @@ fn options() -> Options {
         collectors: config.collectors,
         listen_addresses: config.web.listen_addresses,
         telemetry_path: config.web.telemetry_path,
+        web_config_file: config.web.config_file,
         front_user: config.front.user,
         log_level: "info".to_owned(),
         runtime: "/run/cowherd".into(),

@@ -1,0 +1,57 @@
+//! A bucket of tokens: each request takes one, and one comes back in each interval.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::config::web_file::RateLimit;
+
+#[derive(Debug)]
+pub(super) struct Bucket {
+    limit: RateLimit,
+    /// Tokens, when there were that many.
+    level: Mutex<(f64, Instant)>,
+}
+
+impl Bucket {
+    /// A full one.
+    pub(super) fn new(limit: RateLimit, now: Instant) -> Self {
+        let level = Mutex::new((whole(limit.burst), now));
+        Self { limit, level }
+    }
+
+    /// Takes a token if there is one.
+    pub(super) fn take(&self, now: Instant) -> bool {
+        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tokens, since) = *level;
+        let passed = now.saturating_duration_since(since).as_secs_f64();
+        let back = passed / self.limit.interval.as_secs_f64();
+        let tokens = (tokens + back).min(whole(self.limit.burst));
+        let is_taken = tokens >= 1.0;
+        *level = (if is_taken { tokens - 1.0 } else { tokens }, now);
+        is_taken
+    }
+}
+
+/// A million at most: every number is exact.
+fn whole(burst: u64) -> f64 {
+    u32::try_from(burst).unwrap_or(u32::MAX).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_is_taken_at_once_and_comes_back_one_by_one() {
+        let interval = Duration::from_secs(2);
+        let start = Instant::now();
+        let bucket = Bucket::new(RateLimit { interval, burst: 3 }, start);
+        let at = |secs| bucket.take(start + Duration::from_secs(secs));
+        assert_eq!([0, 0, 0, 0, 1].map(at), [true, true, true, false, false]);
+        assert_eq!([2, 3, 4].map(at), [true, false, true]);
+        // No more than the burst is ever kept.
+        assert_eq!([100, 100, 100, 100].map(at), [true, true, true, false]);
+    }
+}
