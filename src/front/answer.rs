@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Response, StatusCode};
 
-use crate::report::{metrics, page};
+use crate::report::metrics::Format;
+use crate::report::page;
 
 use super::gzip::{self, Part};
 use super::published::Published;
@@ -52,6 +53,8 @@ pub(super) struct Known<'a> {
     pub(super) traffic: &'a str,
     /// The client takes gzip.
     pub(super) takes_gzip: bool,
+    /// The format of metrics that it wants.
+    pub(super) format: Format,
 }
 
 /// A body in pieces that are shared with every other answer.
@@ -177,11 +180,11 @@ fn metrics(known: Known<'_>) -> Response<Pieces> {
     let Some(published) = known.published else {
         return text(StatusCode::SERVICE_UNAVAILABLE, NOT_YET.to_owned());
     };
-    match published.metrics(known.takes_gzip) {
+    match published.metrics(known.format, known.takes_gzip) {
         Some(families) => {
             let traffic = Bytes::copy_from_slice(known.traffic.as_bytes());
             let parts = vec![Part::Shared(families), Part::Own(traffic)];
-            packed(known, metrics::CONTENT_TYPE, parts)
+            packed(known, known.format.content_type(), parts)
         }
         None => failed(),
     }
@@ -205,6 +208,29 @@ fn ready(known: Known<'_>) -> Response<Pieces> {
         return text(StatusCode::SERVICE_UNAVAILABLE, why);
     }
     text(StatusCode::OK, "ready\n".to_owned())
+}
+
+/// The format that a client names with the larger weight (RFC 9110, 12.5.1): `OpenMetrics` only if it is named.
+pub(super) fn format(headers: &HeaderMap) -> Format {
+    let accepted = headers.get_all(ACCEPT).into_iter();
+    let accepted = accepted.filter_map(|value| value.to_str().ok());
+    let (mut text, mut open) = (0.0, 0.0);
+    for range in accepted.flat_map(|value| value.split(',')) {
+        let mut parameters = range.split(';').map(str::trim);
+        let place = match parameters.next() {
+            Some("application/openmetrics-text") => &mut open,
+            Some("text/plain") => &mut text,
+            Some(_) | None => continue,
+        };
+        let weight = parameters.find_map(|parameter| parameter.strip_prefix("q="));
+        let weight = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+        *place = f64::max(*place, weight);
+    }
+    if open > 0.0 && open >= text {
+        Format::OpenMetrics
+    } else {
+        Format::Text
+    }
 }
 
 /// Whether a client takes gzip (RFC 9110, 12.5.3): it is named, by itself or by a star, and not with a weight of 0.
@@ -239,7 +265,7 @@ fn packed(known: Known<'_>, content_type: &'static str, parts: Vec<Part<'_>>) ->
     if is_packed {
         set(&mut response, CONTENT_ENCODING, "gzip");
     }
-    set(&mut response, VARY, "Accept-Encoding");
+    set(&mut response, VARY, "Accept, Accept-Encoding");
     response
 }
 
@@ -293,6 +319,32 @@ impl Body for Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn openmetrics_is_for_whoever_prefers_it() {
+        // What Prometheus 2 and 3 send, and what others do.
+        for (accepted, expected) in [
+            (
+                "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                Format::OpenMetrics,
+            ),
+            (
+                "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5",
+                Format::Text,
+            ),
+            ("application/openmetrics-text", Format::OpenMetrics),
+            ("application/openmetrics-text;q=0", Format::Text),
+            ("application/openmetrics-text; q=x", Format::Text),
+            ("text/plain", Format::Text),
+            ("*/*", Format::Text),
+            ("", Format::Text),
+        ] {
+            let value = HeaderValue::from_static(accepted);
+            let headers = HeaderMap::from_iter([(ACCEPT, value)]);
+            assert_eq!(format(&headers), expected, "{accepted:?}");
+        }
+        assert_eq!(format(&HeaderMap::new()), Format::Text);
+    }
 
     #[test]
     fn gzip_is_taken_by_whoever_says_so() {

@@ -10,7 +10,8 @@ use tracing::error;
 
 use crate::link::Packed;
 use crate::model::view::View;
-use crate::report::{metrics, page};
+use crate::report::metrics::{self, Format};
+use crate::report::page;
 
 use super::gzip::{Part, Shared};
 
@@ -21,13 +22,20 @@ pub(super) struct Published {
     received: Instant,
     /// How old the view was when it arrived.
     lag: Duration,
-    metrics: OnceLock<Option<Shared>>,
+    /// In the order of `Format::ALL`.
+    metrics: [Exposition; Format::ALL.len()],
+    page_body: OnceLock<Option<Shared>>,
+    json: OnceLock<Option<Shared>>,
+}
+
+/// The metrics in one format.
+#[derive(Debug, Default)]
+struct Exposition {
+    text: OnceLock<Option<Shared>>,
     /// Somebody scrapes, and will scrape the next view.
     is_scraped: AtomicBool,
     /// And takes it compressed.
     is_scraped_packed: AtomicBool,
-    page_body: OnceLock<Option<Shared>>,
-    json: OnceLock<Option<Shared>>,
 }
 
 impl Published {
@@ -42,9 +50,7 @@ impl Published {
             received: Instant::now(),
             // A clock that was set back makes it negative: then it is as young as can be.
             lag: lag.unwrap_or_default(),
-            metrics: OnceLock::new(),
-            is_scraped: AtomicBool::new(false),
-            is_scraped_packed: AtomicBool::new(false),
+            metrics: Default::default(),
             page_body: OnceLock::new(),
             json: OnceLock::new(),
         }
@@ -56,30 +62,37 @@ impl Published {
     }
 
     /// For somebody who takes it compressed, or does not. Nothing when it cannot be told: the log says why.
-    pub(super) fn metrics(&self, is_packed: bool) -> Option<&Shared> {
-        self.is_scraped.store(true, Ordering::Relaxed);
-        self.is_scraped_packed
+    pub(super) fn metrics(&self, format: Format, is_packed: bool) -> Option<&Shared> {
+        let exposition = &self.metrics[format as usize];
+        exposition.is_scraped.store(true, Ordering::Relaxed);
+        exposition
+            .is_scraped_packed
             .fetch_or(is_packed, Ordering::Relaxed);
-        self.rendered()
+        self.rendered(format)
     }
 
     /// Renders before anybody asks, where the view before was asked for: a scrape finds all done.
     pub(super) fn prepare(&self, before: Option<&Self>) {
-        let was = |what: fn(&Self) -> &AtomicBool| {
-            before.is_some_and(|before| what(before).load(Ordering::Relaxed))
+        let Some(before) = before else {
+            return;
         };
-        if was(|before| &before.is_scraped)
-            && let Some(rendered) = self.rendered()
-            && was(|before| &before.is_scraped_packed)
-        {
-            rendered.prepare();
+        for (format, before) in Format::ALL.into_iter().zip(&before.metrics) {
+            if before.is_scraped.load(Ordering::Relaxed)
+                && let Some(rendered) = self.rendered(format)
+                && before.is_scraped_packed.load(Ordering::Relaxed)
+            {
+                rendered.prepare();
+            }
         }
     }
 
-    fn rendered(&self) -> Option<&Shared> {
-        let render = |view: &Arc<View>| logged("render the metrics", metrics::render(view));
+    fn rendered(&self, format: Format) -> Option<&Shared> {
+        let render = |view: &Arc<View>| logged("render the metrics", metrics::render(view, format));
         let render = || self.view().and_then(render).map(Shared::new);
-        self.metrics.get_or_init(render).as_ref()
+        self.metrics[format as usize]
+            .text
+            .get_or_init(render)
+            .as_ref()
     }
 
     /// The part that grows old, and the part that does not; nothing when it cannot be told.

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, error, warn};
 
-use crate::report::metrics::{self, Traffic};
+use crate::report::metrics::{self, Format, Traffic};
 
 use super::answer::{self, Known, Pieces, Route};
 use super::inbox::Latest;
@@ -209,8 +209,9 @@ impl Shared {
 
     fn answer(&self, request: &Request<Incoming>, route: Route) -> Response<Pieces> {
         let has_body = !request.body().is_end_stream();
+        let format = answer::format(request.headers());
         let traffic = if route == Route::Metrics {
-            self.traffic_text()
+            self.traffic_text(format)
         } else {
             String::new()
         };
@@ -220,18 +221,21 @@ impl Shared {
             telemetry_path: &self.telemetry_path,
             traffic: &traffic,
             takes_gzip: answer::takes_gzip(request.headers()),
+            format,
         };
         answer::answer(request.method(), has_body, route, known)
     }
 
-    fn traffic_text(&self) -> String {
-        metrics::render_traffic(&self.traffic(), self.web.status()).unwrap_or_else(|error| {
-            error!(
-                error = &error as &dyn std::error::Error,
-                "cannot render the front's metrics"
-            );
-            String::new()
-        })
+    fn traffic_text(&self, format: Format) -> String {
+        metrics::render_traffic(&self.traffic(), self.web.status(), format).unwrap_or_else(
+            |error| {
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot render the front's metrics"
+                );
+                String::new()
+            },
+        )
     }
 
     fn traffic(&self) -> MutexGuard<'_, Traffic> {

@@ -255,7 +255,8 @@ fn forecast_of(rate: f64, room: Bytes) -> Option<f64> {
     let store = herd.store_of("pool0", Resource::Data);
     store.fill_bytes_per_second = rate;
     store.growable = room;
-    let text = metrics::render(&Arc::new(herd.view)).expect("it can be told");
+    let text =
+        metrics::render(&Arc::new(herd.view), metrics::Format::Text).expect("it can be told");
     let series = "cowherd_thin_pool_forecast_full_timestamp_seconds{vg=\"vg0\",lv=\"pool0\",resource=\"data\"} ";
     let line = text.lines().find_map(|line| line.strip_prefix(series));
     line.and_then(|value| value.parse().ok())

@@ -66,7 +66,11 @@ fn get_packed(guard: &Guard, path: &str) -> String {
     let answer = request(guard.address, &text);
     assert_eq!(answer.status, 200, "{path}");
     assert_eq!(answer.header("content-encoding"), Some("gzip"), "{path}");
-    assert_eq!(answer.header("vary"), Some("Accept-Encoding"), "{path}");
+    assert_eq!(
+        answer.header("vary"),
+        Some("Accept, Accept-Encoding"),
+        "{path}"
+    );
     let length = answer.header("content-length").map(str::to_owned);
     assert_eq!(length, Some(answer.bytes.len().to_string()), "{path}");
     let mut unpacked = String::new();
@@ -91,7 +95,11 @@ fn whoever_takes_gzip_gets_the_same_packed() {
     for path in ["/metrics", "/metrics", "/status.json", "/"] {
         let plain = get(guard.address, path);
         assert_eq!(plain.header("content-encoding"), None, "{path}");
-        assert_eq!(plain.header("vary"), Some("Accept-Encoding"), "{path}");
+        assert_eq!(
+            plain.header("vary"),
+            Some("Accept, Accept-Encoding"),
+            "{path}"
+        );
         let packed = get_packed(&guard, path);
         if path == "/" {
             assert_eq!(
@@ -108,6 +116,22 @@ fn whoever_takes_gzip_gets_the_same_packed() {
     let small =
         "GET /-/healthy HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n";
     assert_eq!(request(guard.address, small).body, "healthy\n");
+}
+
+#[test]
+fn openmetrics_is_whole_for_whoever_asks_for_it() {
+    let guard = Guard::with_view();
+    let text = "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: application/openmetrics-text;version=1.0.0\r\n\
+        Connection: close\r\n\r\n";
+    let answer = request(guard.address, text);
+    let expected = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.header("content-type"), Some(expected));
+    assert!(
+        answer
+            .body
+            .contains("# TYPE cowherd_http_requests counter\n")
+    );
+    assert!(answer.body.ends_with("\n# EOF\n"), "{}", answer.body);
 }
 
 #[test]

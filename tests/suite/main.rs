@@ -13,6 +13,7 @@ mod faults;
 mod fixtures;
 mod front;
 mod metrics;
+mod openmetrics;
 mod page;
 mod parsers;
 mod passwords;

@@ -12,7 +12,7 @@ use cowherd::model::inventory::{CowStatus, PoolMode};
 use cowherd::model::names::Resource;
 use cowherd::model::reason::Reason;
 use cowherd::model::view::View;
-use cowherd::report::metrics::{self, Traffic, WebStatus};
+use cowherd::report::metrics::{self, Format, Traffic, WebStatus};
 use cowherd::report::names::{self, Kind};
 use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 
@@ -20,7 +20,7 @@ use super::common::{self, Herd, known, valid, working};
 use super::everything::everything;
 
 fn exposition(view: &View) -> String {
-    metrics::render(&Arc::new(view.clone())).expect("every view can be told")
+    metrics::render(&Arc::new(view.clone()), Format::Text).expect("every view can be told")
 }
 
 /// Compares with a golden file, by its path in the project, or writes it when asked to.
@@ -63,7 +63,8 @@ fn every_family_of_the_table_is_exposed_and_no_other() {
         since: 1.0,
         certificate_expiry: Some(2),
     };
-    let traffic = metrics::render_traffic(&traffic, Some(web)).expect("counts can be told");
+    let traffic =
+        metrics::render_traffic(&traffic, Some(web), Format::Text).expect("counts can be told");
     let text = exposition(&everything()) + &traffic;
     let exposed: BTreeSet<&str> = text
         .lines()

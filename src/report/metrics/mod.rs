@@ -1,10 +1,11 @@
-//! The metrics of a view, in Prometheus' text format 0.0.4.
+//! The metrics of a view, in Prometheus' text format 0.0.4 and in that of `OpenMetrics` 1.0.0.
 //!
 //! The families are built anew from the view each time, so no series can outlive its volume. The
 //! `prometheus` crate sorts and encodes; it checks nothing of what a collector hands it, so the
 //! table of names is the only source of names and labels, and doubles are dropped here.
 
 mod guard;
+mod openmetrics;
 mod sheet;
 mod thin_volumes;
 mod volumes;
@@ -21,8 +22,25 @@ use crate::model::view::View;
 use super::names;
 use sheet::Sheet;
 
-/// Prometheus 3 refuses a scrape whose type it does not know.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// How families are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    OpenMetrics,
+}
+
+impl Format {
+    pub const ALL: [Self; 2] = [Self::Text, Self::OpenMetrics];
+
+    /// Prometheus 3 refuses a scrape whose type it does not know.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
@@ -65,7 +83,7 @@ const SAMPLE_BYTES: usize = 96;
 ///
 /// # Errors
 /// When the crate refuses a family: a fault of the table of names, which the tests rule out.
-pub fn render(view: &Arc<View>) -> Result<String, MetricsError> {
+pub fn render(view: &Arc<View>, format: Format) -> Result<String, MetricsError> {
     let registry = Registry::new();
     let collector = ViewCollector {
         view: Arc::clone(view),
@@ -74,14 +92,18 @@ pub fn render(view: &Arc<View>) -> Result<String, MetricsError> {
     registry
         .register(Box::new(collector))
         .map_err(MetricsError::Gather)?;
-    encode(registry.gather())
+    encode(registry.gather(), format)
 }
 
-/// The exposition of what the front counts itself; to follow a view's.
+/// The exposition of what the front counts itself; to follow a view's, and the end.
 ///
 /// # Errors
 /// As `render`.
-pub fn render_traffic(traffic: &Traffic, web: Option<WebStatus>) -> Result<String, MetricsError> {
+pub fn render_traffic(
+    traffic: &Traffic,
+    web: Option<WebStatus>,
+    format: Format,
+) -> Result<String, MetricsError> {
     let mut sheet = Sheet::default();
     for ((handler, code), count) in &traffic.requests {
         sheet.count(&names::HTTP_REQUESTS, [handler, &code.to_string()], *count);
@@ -103,7 +125,11 @@ pub fn render_traffic(traffic: &Traffic, web: Option<WebStatus>) -> Result<Strin
             );
         }
     }
-    encode(sheet.into_families())
+    let mut text = encode(sheet.into_families(), format)?;
+    if format == Format::OpenMetrics {
+        text.push_str(openmetrics::END);
+    }
+    Ok(text)
 }
 
 /// Whole seconds since 1970: exact for longer than certificates last.
@@ -149,26 +175,35 @@ impl Collector for ViewCollector {
 }
 
 /// One family after the other, so that each is gone before the next is written.
-fn encode(families: Vec<MetricFamily>) -> Result<String, MetricsError> {
+fn encode(families: Vec<MetricFamily>, format: Format) -> Result<String, MetricsError> {
     let samples: usize = families.iter().map(|f| f.get_metric().len()).sum();
     let mut text = String::with_capacity(samples * SAMPLE_BYTES);
     for mut family in families {
         // They are sorted by their labels. Prometheus would keep one of two equal series in silence.
         let metrics = family.mut_metric();
         metrics.dedup_by(|a, b| values(a).eq(values(b)));
-        let has_infinity = metrics
-            .iter()
-            .any(|m| m.get_gauge().get_value().is_infinite());
-        let start = text.len();
-        TextEncoder::new()
-            .encode_utf8(&[family], &mut text)
-            .map_err(MetricsError::Encode)?;
-        if has_infinity {
-            let written = text.split_off(start);
-            text.push_str(&with_prometheus_infinity(&written));
+        match format {
+            Format::Text => write_text(family, &mut text)?,
+            Format::OpenMetrics => openmetrics::write(&family, &mut text),
         }
     }
     Ok(text)
+}
+
+fn write_text(family: MetricFamily, text: &mut String) -> Result<(), MetricsError> {
+    let metrics = family.get_metric();
+    let has_infinity = metrics
+        .iter()
+        .any(|m| m.get_gauge().get_value().is_infinite());
+    let start = text.len();
+    TextEncoder::new()
+        .encode_utf8(&[family], text)
+        .map_err(MetricsError::Encode)?;
+    if has_infinity {
+        let written = text.split_off(start);
+        text.push_str(&with_prometheus_infinity(&written));
+    }
+    Ok(())
 }
 
 /// The values of its labels; their names are the family's.
