@@ -310,7 +310,8 @@ fn check_sample<'a>(
     if (family == name) == (*kind == "histogram") {
         return Err("not a sample of its type");
     }
-    if !labels.ends_with('}') || labels.contains(",}") {
+    // A value may have any text; what is wrong with a list shows at its end.
+    if !labels.ends_with('}') || labels.ends_with(",}") {
         return Err("malformed labels");
     }
     series.insert(identity).then_some(()).ok_or("twice")
