@@ -141,3 +141,25 @@ fn headers_are_added_and_requests_limited() {
     );
     assert_eq!(refused.header("x-frame-options"), Some("deny"));
 }
+
+#[test]
+fn a_new_password_takes_the_place_of_the_old_one() {
+    let setting = Setting::new();
+    let configure = |hash: &str| {
+        setting.write(
+            "web.yml",
+            &format!("basic_auth_users: {{alice: \"{hash}\"}}"),
+        );
+    };
+    let status = |address, password| {
+        let headers = basic("alice", password);
+        let text =
+            format!("GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        request(address, &text).status
+    };
+    configure(HASH);
+    let guard = setting.serve(|address| status(address, "secret") == 200);
+    configure(&bcrypt::hash("changed", 4).expect("a hash"));
+    assert_eq!(status(guard.address, "secret"), 401, "it was right once");
+    assert_eq!(status(guard.address, "changed"), 200);
+}
