@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use crate::command::{self, AtDeadline};
+use crate::model::cause::chain;
 use crate::model::names::Name;
 use crate::model::relief::HookCall;
 
@@ -42,7 +43,7 @@ pub(super) fn run(
         deadline,
         AtDeadline::TermAndWait,
     )
-    .map_err(|error| error.to_string())?;
+    .map_err(|error| chain(&error))?;
     if finished.overdue {
         Err(format!("did not end within {} s", deadline.as_secs()))
     } else if finished.status.success() {

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::model::cause::chain;
 use crate::model::inventory::Layer;
 use crate::model::names::{Resource, VolumeName};
 use crate::model::plan::Extension;
@@ -84,7 +85,7 @@ fn attempt(hands: &impl Hands, eyes: &impl Eyes, intent: &Extension) -> Result<M
 fn lock<H: Hands>(hands: &H, intent: &Extension) -> Result<H::Lock, String> {
     hands
         .lock(&intent.name.vg, LOCK_DEADLINE)
-        .map_err(|error| error.to_string())
+        .map_err(|error| chain(&error))
 }
 
 fn frozen(hands: &impl Hands, eyes: &impl Eyes, intent: &Extension) -> Result<bool, String> {
@@ -126,5 +127,5 @@ fn run(hands: &impl Hands, arguments: &[String]) -> Result<(), String> {
     hands
         .run(Tool::Lvm, arguments, DEADLINE)
         .map(drop)
-        .map_err(|error| error.to_string())
+        .map_err(|error| chain(&error))
 }

@@ -14,6 +14,7 @@ mod resume;
 
 use std::time::{Duration, Instant};
 
+use crate::model::cause::chain;
 use crate::model::inventory::Layer;
 use crate::model::names::{Target, Uuid};
 use crate::model::plan::{End, Extension, Failure, Outcome};
@@ -73,17 +74,14 @@ fn steps(hands: &impl Hands, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
     outcome.lock_wait = started.elapsed();
     let lock = match locked {
         Ok(lock) => lock,
-        Err(error) => return failed(Failure::Lock, error.to_string()),
+        Err(error) => return failed(Failure::Lock, chain(&error)),
     };
     // Whoever held the lock may have extended, merged or removed the volume.
     if let Some(found) = changed(eyes, extension) {
         return End::Changed { found };
     }
     // Two things would have to go wrong for the note to be missed, and one is enough to lose the store.
-    outcome.unnoted = hands
-        .remember(extension)
-        .err()
-        .map(|error| error.to_string());
+    outcome.unnoted = hands.remember(extension).err().map(|error| chain(&error));
     // lvextend takes the lock itself. In between only LVM can change anything, and an absolute size
     // makes that harmless: the later of two is refused.
     drop(lock);
@@ -108,7 +106,7 @@ fn run(hands: &impl Hands, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
     let extension = &outcome.extension;
     let finished = match lvextend::run(hands, extension) {
         Ok(finished) => finished,
-        Err(error) => return failed(Failure::Spawn, error.to_string()),
+        Err(error) => return failed(Failure::Spawn, chain(&error)),
     };
     // A kill leaves devices suspended, and so may a failure half-way.
     let is_whole = finished.status.success()

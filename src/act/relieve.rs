@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::model::cause::chain;
 use crate::model::names::Name;
 use crate::model::relief::{Expendable, Relief, Relieved, Rung, SpareDisk};
 
@@ -35,7 +36,7 @@ pub fn relieve(tools: &Tools, eyes: &impl Eyes, relief: &Relief) -> Relieved {
         Rung::Trim(call) => hook(call, TRIM_DEADLINE),
         Rung::Suspend(call) => {
             let noted = tools.intents.note_suspended(&relief.group_uuid);
-            let noted = noted.map_err(|error| error.to_string());
+            let noted = noted.map_err(|error| chain(&error));
             // As with an extension: what cannot be noted is done all the same, and told.
             hook(call, SUSPEND_DEADLINE).and(noted)
         }
@@ -55,9 +56,9 @@ pub fn relieve(tools: &Tools, eyes: &impl Eyes, relief: &Relief) -> Relieved {
 fn change(hands: &impl Hands, group: &Name, arguments: &[String]) -> Result<(), String> {
     // The command takes the lock itself and waits for it without end.
     let lock = hands.lock(group, hands.lock_wait());
-    drop(lock.map_err(|error| error.to_string())?);
+    drop(lock.map_err(|error| chain(&error))?);
     let finished = hands.run(Tool::Lvm, arguments, DEADLINE);
-    let finished = finished.map_err(|error| error.to_string())?;
+    let finished = finished.map_err(|error| chain(&error))?;
     if finished.status.success() {
         Ok(())
     } else {

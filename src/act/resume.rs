@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::model::cause::chain;
 use crate::model::inventory::Layer;
 
 use super::{Hands, Tool};
@@ -40,7 +41,7 @@ fn run(hands: &impl Hands, verb: &str, layer: &Layer) -> Result<(), String> {
     let arguments = [verb, "--noudevsync", "--", &layer.name].map(str::to_owned);
     let finished = hands
         .run(Tool::Dmsetup, &arguments, DEADLINE)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| chain(&error))?;
     if finished.status.success() {
         return Ok(());
     }

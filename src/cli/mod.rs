@@ -22,9 +22,9 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::{self, Config, ConfigError, LogLevel};
 use crate::guard::GuardError;
+use crate::model::cause::chain;
 use crate::model::policy::Collectors;
 use crate::model::view::Build;
-use crate::report::log::chain;
 
 /// Watches LVM thin pools and copy-on-write snapshots and extends them before they are lost.
 #[derive(Debug, Parser)]

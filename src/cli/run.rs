@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::config::web_file;
 use crate::guard::{self, Berth, Options};
-use crate::report::log::{self, chain};
+use crate::model::cause::chain;
+use crate::report::log;
 
 use super::{Failure, Level, RunArguments, build};
 

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::model::cause::chain;
 use crate::model::policy::Timing;
 use crate::model::tally::Wake;
 use crate::observe::changes::Changes;
 use crate::observe::device_mapper::{
     Described, DeviceMapper, DeviceMapperError, Found, Listed, VirtualDisks,
 };
-use crate::report::log::chain;
 
 use super::engine::Input;
 use super::pulses::Pulses;

@@ -22,7 +22,7 @@ impl KernelEyes {
     fn chunk(&self, found: &Found) -> Result<Bytes, String> {
         self.kernel
             .thin_pool_chunk(found)
-            .map_err(|error| crate::report::log::chain(&error))
+            .map_err(|error| crate::model::cause::chain(&error))
     }
 }
 
@@ -40,7 +40,7 @@ impl Eyes for KernelEyes {
         let look = self
             .kernel
             .look(&found)
-            .map_err(|error| crate::report::log::chain(&error))?;
+            .map_err(|error| crate::model::cause::chain(&error))?;
         let (total, sound) = match &look.status {
             DeviceStatus::Pool(PoolStatus::Working(usage)) => {
                 let total = if target.resource == Resource::Metadata {
@@ -71,7 +71,7 @@ impl Eyes for KernelEyes {
         let all = self
             .kernel
             .layers()
-            .map_err(|error| crate::report::log::chain(&error))?;
+            .map_err(|error| crate::model::cause::chain(&error))?;
         Ok(all
             .into_iter()
             .filter(|layer| layer.volume.vg == *group)

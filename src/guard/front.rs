@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use crate::link::{self, FromFront, FromGuard, Packed};
+use crate::model::cause::chain;
 use crate::model::view::View;
-use crate::report::log::chain;
 
 use super::workers;
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crate::decide::audit;
 use crate::model::audit::{Finding, Guarding};
+use crate::model::cause::chain;
 use crate::model::policy::{Collectors, Policy};
 use crate::model::tally::Wake;
 use crate::model::view::{Build, View};
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
 use crate::observe::guarding;
 use crate::observe::lvm::{self, LvmError};
-use crate::report::log::chain;
 
 use super::clock;
 use super::engine::{Engine, Input};

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use crate::act::Tools;
 use crate::act::intent::Intents;
 use crate::act::lock::GroupLocks;
+use crate::model::cause::chain;
 use crate::model::names::{Name, VolumeId};
 use crate::model::plan::{Failure, Outcome};
 use crate::model::policy::{Collectors, Policy};
@@ -30,7 +31,7 @@ use crate::model::tally::Lifeboat;
 use crate::model::view::Build;
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError};
 use crate::observe::lvm::{self, LvmError};
-use crate::report::log::{Log, chain};
+use crate::report::log::Log;
 
 use super::clock;
 use super::devices::{self, Rescan};

@@ -15,6 +15,7 @@ use rustix::process::setpriority_process;
 use crate::act::mend::{Mended, Step};
 use crate::act::{self, Tools};
 use crate::command::{self, AtDeadline};
+use crate::model::cause::chain;
 use crate::model::names::{Name, VolumeId};
 use crate::model::plan::{Extension, Failure, Outcome};
 use crate::model::policy::Collectors;
@@ -22,7 +23,6 @@ use crate::model::relief::{Relief, Relieved};
 use crate::model::units::Bytes;
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
 use crate::observe::lvm;
-use crate::report::log::chain;
 
 use super::clock;
 use super::engine::Input;

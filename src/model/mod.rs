@@ -4,6 +4,7 @@
 //! module of the crate: every stage speaks in these values.
 
 pub mod audit;
+pub mod cause;
 pub mod history;
 pub mod inventory;
 pub mod names;

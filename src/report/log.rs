@@ -4,7 +4,6 @@
 //! it: a line that does not fit into the queue is dropped and counted. Under systemd each line carries
 //! its priority and no time, because the journal adds its own.
 
-use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -27,19 +26,6 @@ use tracing_subscriber::util::SubscriberInitExt;
 const QUEUE_LINES: usize = 1024;
 /// The lines of a process that ends get this long to reach stderr.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
-
-/// Joins an error and its causes into one line: done once, where the text leaves the program.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
 
 /// Counts what was logged, and waits for the last lines when it is dropped.
 #[derive(Debug)]

@@ -218,11 +218,15 @@ fn a_flood_of_messages_is_drained_and_its_rest_is_thrown_away() {
 fn an_lvm_that_cannot_be_started_is_a_failure_to_start() {
     let rig = Rig::new(GROW);
     fs::remove_file(&rig.tools.lvm).expect("it was made");
-    let outcome = rig.extend();
-    assert_eq!(failure(&outcome).0, Failure::Spawn);
+    let is_told = |cause: &str| {
+        let outcome = rig.extend();
+        let (failure, why) = failure(&outcome);
+        assert_eq!(failure, Failure::Spawn);
+        assert!(why.contains(cause), "{why}");
+    };
+    is_told("No such file or directory");
     rig.write("lvm", "no program");
-    let outcome = rig.extend();
-    assert_eq!(failure(&outcome).0, Failure::Spawn);
+    is_told("Permission denied");
     assert!(rig.calls().is_empty());
 }
 
@@ -234,7 +238,10 @@ fn what_cannot_be_noted_for_a_successor_is_done_all_the_same_and_told() {
     let outcome = rig.extend();
     assert!(matches!(outcome.end, End::Extended { .. }), "{outcome:?}");
     let why = outcome.unnoted.unwrap_or_default();
-    assert!(why.starts_with("write "), "{why}");
+    assert!(
+        why.starts_with("write ") && why.contains("(os error "),
+        "{why}"
+    );
 }
 
 #[test]

@@ -282,7 +282,7 @@ fn try_out(program: &Path, argument: &str) -> Result<(), LifeboatError> {
     let why = match command::run(program, &arguments, TRIAL_DEADLINE, AtDeadline::Kill) {
         Ok(finished) if finished.status.success() => return Ok(()),
         Ok(finished) => finished.complaint(),
-        Err(error) => crate::report::log::chain(&error),
+        Err(error) => crate::model::cause::chain(&error),
     };
     Err(LifeboatError::Trial {
         program: program.display().to_string(),

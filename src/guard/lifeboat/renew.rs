@@ -15,7 +15,7 @@ use crate::command::{self, AtDeadline};
 use crate::guard::engine::Input;
 use crate::guard::note::{Level, Note};
 use crate::guard::workers::{self, Inputs, WORKER_STACK};
-use crate::report::log::chain;
+use crate::model::cause::chain;
 
 use super::{HOST, Manifest, try_out};
 
