@@ -245,12 +245,13 @@ fn obstacle(situation: &Situation<'_>, store: &Store<'_>) -> Option<Reason> {
     if let Some(silence) = &store.silence {
         return Some(silence.clone());
     }
-    if store.size >= store.useful_max {
+    let size = store.size.saturating_add(store.ahead());
+    if size >= store.useful_max {
         return Some(Reason::AtUsefulSize {
             max: store.useful_max.bytes(store.group.extent),
         });
     }
-    let at_max = |max: &Bytes| store.size >= max.extents_floor(store.group.extent);
+    let at_max = |max: &Bytes| size >= max.extents_floor(store.group.extent);
     if let Some(max) = growth.max_size.filter(at_max) {
         return Some(Reason::AtMaxSize { max });
     }
@@ -299,8 +300,9 @@ fn try_grant(
             failures: cooling.failures,
         });
     }
-    let wanted = amount::wanted(situation, store);
-    let allowed = amount::allowed(store, growth, wanted);
+    let grown = store.as_in_the_kernel();
+    let wanted = amount::wanted(situation, &grown);
+    let allowed = amount::allowed(&grown, growth, wanted);
     let left = amount::left_this_hour(situation, store, growth);
     let allowed = amount::within_an_hour(allowed, left.map(|(left, _)| left));
     let allowed = amount::after_refusals(allowed, situation.history.refusals(&store.target));
@@ -311,7 +313,7 @@ fn try_grant(
         name: store.name.clone(),
         extent: store.group.extent,
         from: store.size,
-        to: store.size.saturating_add(granted),
+        to: grown.size.saturating_add(granted),
         kernel_total: fill.total,
         trigger: candidate.trigger,
         capped: amount::capped(wanted, allowed, granted, cap),

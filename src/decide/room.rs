@@ -62,14 +62,16 @@ impl<'a> Room<'a> {
             return Err(no_room(Extents::ZERO));
         };
         let available = left.available_to(store.target.resource);
-        let granted = affordable(store, allowed, available);
+        let ahead = store.ahead();
+        let granted = affordable(store, allowed.saturating_add(ahead), available);
+        let granted = granted.saturating_sub(ahead);
         if granted == Extents::ZERO {
             let kept = left
                 .reserve
                 .saturating_add(left.extents.saturating_sub(available));
             return Err(no_room(kept));
         }
-        let cost = store.cost(store.size.saturating_add(granted));
+        let cost = store.cost(store.size.saturating_add(ahead).saturating_add(granted));
         left.extents = left.extents.saturating_sub(cost);
         if store.target.resource == Resource::Metadata {
             left.metadata_slice = left.metadata_slice.saturating_sub(cost);

@@ -83,6 +83,26 @@ impl Store<'_> {
         policy.growth(self.target.resource, self.name, self.tags)
     }
 
+    /// Whole extents that the kernel has and LVM does not know of: on a disk that lost a write LVM has forgotten an
+    /// extension, and one by others it may not have told yet. A size below the kernel's would take room away that
+    /// is in use.
+    #[must_use]
+    pub fn ahead(&self) -> Extents {
+        let kernel = self.fill.map_or(Bytes::ZERO, |fill| fill.total);
+        kernel
+            .extents_floor(self.group.extent)
+            .saturating_sub(self.size)
+    }
+
+    /// The same with the size that the kernel has, where that is larger.
+    #[must_use]
+    pub fn as_in_the_kernel(&self) -> Self {
+        Self {
+            size: self.size.saturating_add(self.ahead()),
+            ..self.clone()
+        }
+    }
+
     /// Extents that LVM takes from the group to bring this store to `size`, the store's own included.
     #[must_use]
     pub fn cost(&self, size: Extents) -> Extents {

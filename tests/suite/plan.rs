@@ -117,6 +117,32 @@ fn headroom_is_a_trigger_of_its_own() {
 }
 
 #[test]
+fn what_lvm_has_forgotten_of_a_store_is_not_taken_from_the_kernel() {
+    // 28 extents in the kernel, of which LVM knows 16.
+    let mut world = World::new(vec![], vec![snapshot('s', 28, 90)]);
+    world.inventory.snapshots[0].size = Extents(16);
+    let plan = world.plan();
+    assert_eq!(
+        (only(&plan).from, only(&plan).to),
+        (Extents(16), Extents(28 + 6))
+    );
+    for (free, expected) in [
+        (17, Ok(Extents(33))),
+        (13, Ok(Extents(29))),
+        (12, Err("no_room")),
+    ] {
+        world.inventory.groups[0] = group(free);
+        let plan = world.plan();
+        match expected {
+            Ok(to) => assert_eq!(only(&plan).to, to, "{free} extents free"),
+            Err(reason) => assert_eq!(held(&plan), [reason], "{free} extents free"),
+        }
+    }
+    world.policy.snapshot.max_size = Some(Bytes::mib(28 * 4));
+    assert_eq!(held(&world.plan()), ["max_size"]);
+}
+
+#[test]
 fn a_full_group_gives_what_is_left_then_holds() {
     let mut world = World::new(vec![], vec![snapshot('s', 100, 90)]);
     world.inventory.groups[0].free = Extents(3);
