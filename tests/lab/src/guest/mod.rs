@@ -15,6 +15,7 @@ pub mod monitored;
 pub mod processes;
 pub mod root;
 pub mod runner;
+pub mod scrapes;
 pub mod sh;
 pub mod slow;
 pub mod writer;

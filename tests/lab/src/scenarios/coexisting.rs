@@ -11,6 +11,7 @@ use crate::guest::bench::guards;
 use crate::guest::cowherd::Cowherd;
 use crate::guest::dm::{dm_create, dm_suspended};
 use crate::guest::lvm::{Vg, lv_size, lvs_field};
+use crate::guest::scrapes::Scrapes;
 use crate::guest::sh::{sh, signal};
 use crate::guest::writer::{Rate, Writer};
 use crate::guest::{DEADLINE, Lab};
@@ -84,29 +85,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// From the trigger to an extension that LVM has committed.
-const EXTENDED: Duration = Duration::from_secs(20);
-/// Of everything that the front serves, whatever else goes on.
-const SERVED: Duration = Duration::from_secs(1);
+pub(super) const EXTENDED: Duration = Duration::from_secs(20);
 
 const POOL: Size = Size::mib(256);
 
-fn is_extended(lv: &str, from: Size) -> impl Fn() -> bool {
+pub(super) fn is_extended(lv: &str, from: Size) -> impl Fn() -> bool {
     let lv = lv.to_owned();
     move || lv_size(&lv).is_ok_and(|size| size > from.as_bytes())
 }
 
-fn fill(device: &str, size: Size) -> Result<()> {
+pub(super) fn fill(device: &str, size: Size) -> Result<()> {
     Writer::start(device, Rate::Unlimited, size)?
         .wait(DEADLINE)?
         .complete()
-}
-
-fn served_in_time(cowherd: &Cowherd) -> Result<()> {
-    let asked = Instant::now();
-    cowherd.metrics()?;
-    let took = asked.elapsed();
-    ensure!(took < SERVED, "/metrics took {took:?}");
-    Ok(())
 }
 
 fn beside_dmeventd(lab: &mut Lab) -> Result<()> {
@@ -222,12 +213,12 @@ fn exported(lab: &mut Lab) -> Result<()> {
     vg.thick("origin", Size::mib(64))?;
     vg.cow_snapshot("origin", "snap", Size::mib(16))?;
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     sh("vgchange -qan vg0 && vgexport -q vg0")?;
     let group = [("vg", "vg0")];
     cowherd.wait_metrics("it is told as exported", EXTENDED, |metrics| {
         metrics.is("cowherd_vg_extendable", &group, 0)
     })?;
-    served_in_time(&cowherd)?;
     sh("vgimport -q vg0 && vgchange -qay vg0")?;
     cowherd.wait_metrics("it is told as imported", EXTENDED, |metrics| {
         metrics.is("cowherd_vg_extendable", &group, 1)
@@ -238,6 +229,7 @@ fn exported(lab: &mut Lab) -> Result<()> {
         EXTENDED,
         is_extended("vg0/snap", Size::mib(16)),
     )?;
+    scrapes.stop()?;
     let log = cowherd.stop()?;
     ensure!(!log.contains("ERROR"), "{log}");
     vg.remove()
@@ -256,19 +248,20 @@ fn missing_disk(lab: &mut Lab) -> Result<()> {
         "lvcreate -qy -s -L 16M -n snap vg0/origin {first}"
     ))?;
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     sh("dmsetup remove --retry lost")?;
     fill("/dev/vg0/origin", Size::mib(14))?;
     let held = [("vg", "vg0"), ("lv", "snap"), ("reason", "partial")];
     cowherd.wait_metrics("the hold tells why", EXTENDED, |metrics| {
         metrics.is("cowherd_extend_held", &held, 1)
     })?;
-    served_in_time(&cowherd)?;
     dm_create("lost", &table)?;
     wait_until(
         "it is extended",
         DEADLINE,
         is_extended("vg0/snap", Size::mib(16)),
     )?;
+    scrapes.stop()?;
     cowherd.stop()?;
     // As udev does for a disk that comes: LVM's hints may have been written while it had no table.
     sh("pvscan --cache")?;
@@ -281,6 +274,7 @@ fn switched_off(lab: &mut Lab) -> Result<()> {
     vg.pool("pool", POOL, Size::mib(8), "")?;
     let device = vg.thin("pool", "thin", Size::gib(1))?;
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     fill(&device, Size::mib(100))?;
     sh("vgchange -qan vg0")?;
     let pool = [("vg", "vg0"), ("lv", "pool")];
@@ -296,6 +290,7 @@ fn switched_off(lab: &mut Lab) -> Result<()> {
     sh("vgchange -qay vg0")?;
     fill(&device, Size::mib(220))?;
     wait_until("it is extended", EXTENDED, is_extended("vg0/pool", POOL))?;
+    scrapes.stop()?;
     let log = cowherd.stop()?;
     ensure!(!log.contains("ERROR"), "{log}");
     vg.remove()
@@ -334,9 +329,9 @@ fn stopped(lab: &mut Lab) -> Result<()> {
     vg.pool("pool", POOL, Size::mib(8), "")?;
     let device = vg.thin("pool", "thin", Size::gib(1))?;
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     cowherd.kill("STOP")?;
     fill(&device, Size::mib(240))?;
-    served_in_time(&cowherd)?;
     ensure!(lv_size("vg0/pool")? == POOL.as_bytes(), "it was stopped");
     cowherd.kill("CONT")?;
     wait_until(
@@ -344,6 +339,7 @@ fn stopped(lab: &mut Lab) -> Result<()> {
         Duration::from_secs(5),
         is_extended("vg0/pool", POOL),
     )?;
+    scrapes.stop()?;
     cowherd.stop()?;
     vg.remove()
 }
@@ -376,6 +372,7 @@ fn read_only_etc(lab: &mut Lab) -> Result<()> {
         "/etc/lvm can be written"
     );
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     fill(&origin, Size::mib(14))?;
     wait_until(
         "it is extended",
@@ -387,6 +384,7 @@ fn read_only_etc(lab: &mut Lab) -> Result<()> {
         metrics.sum("cowherd_lvm_command_failures_total", &backups) >= 1.0
     })?;
     ensure!(cowherd.metrics()?.sum("cowherd_extend_failures_total", &[]) < 1.0);
+    scrapes.stop()?;
     cowherd.stop()?;
     sh("umount /etc/lvm")?;
     vg.remove()
@@ -397,16 +395,17 @@ fn device_storm(lab: &mut Lab) -> Result<()> {
     vg.pool("pool", POOL, Size::mib(8), "")?;
     let device = vg.thin("pool", "thin", Size::gib(1))?;
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     let storm = sh(
         "(while :; do for n in 1 2 3 4 5 6 7 8; do dmsetup create storm$n --table '0 8 zero'; done; \
          for n in 1 2 3 4 5 6 7 8; do dmsetup remove storm$n; done; done) > /dev/null 2>&1 & echo $!",
     )?;
     fill(&device, Size::mib(220))?;
     wait_until("it is extended", EXTENDED, is_extended("vg0/pool", POOL))?;
-    served_in_time(&cowherd)?;
     signal(storm.trim().parse()?, "KILL")?;
     let metrics = cowherd.metrics()?;
     ensure!(metrics.sum("cowherd_extend_failures_total", &[]) < 1.0);
+    scrapes.stop()?;
     cowherd.stop()?;
     sh("dmsetup ls | grep -o '^storm[0-9]' | xargs -r -n1 dmsetup remove")?;
     vg.remove()
