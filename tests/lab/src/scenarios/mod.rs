@@ -1,6 +1,7 @@
 //! The table of scenarios: one file per theme, each with its own `SCENARIOS`.
 //! A scenario's name is its claim. Nothing here starts QEMU or knows the host.
 
+mod administering;
 mod auditing;
 mod coexisting;
 mod comparing;
@@ -103,6 +104,7 @@ pub fn all() -> Vec<Scenario> {
         holding::SCENARIOS,
         relieving::SCENARIOS,
         coexisting::SCENARIOS,
+        administering::SCENARIOS,
         processes::SCENARIOS,
         serving::SCENARIOS,
         sick_root::SCENARIOS,
