@@ -12,6 +12,7 @@ mod life;
 mod processes;
 mod relieving;
 mod serving;
+mod sick_disks;
 mod sick_root;
 mod writer;
 
@@ -105,6 +106,7 @@ pub fn all() -> Vec<Scenario> {
         relieving::SCENARIOS,
         coexisting::SCENARIOS,
         administering::SCENARIOS,
+        sick_disks::SCENARIOS,
         processes::SCENARIOS,
         serving::SCENARIOS,
         sick_root::SCENARIOS,
