@@ -13,6 +13,7 @@ mod processes;
 mod relieving;
 mod serving;
 mod sick_disks;
+mod sick_host;
 mod sick_root;
 mod writer;
 
@@ -107,6 +108,7 @@ pub fn all() -> Vec<Scenario> {
         coexisting::SCENARIOS,
         administering::SCENARIOS,
         sick_disks::SCENARIOS,
+        sick_host::SCENARIOS,
         processes::SCENARIOS,
         serving::SCENARIOS,
         sick_root::SCENARIOS,

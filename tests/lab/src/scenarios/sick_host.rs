@@ -1,0 +1,266 @@
+//! A host that lacks what the guard needs: settings, programs, room below /run, descriptors. Each is
+//! told, is no reason to stop, and what it kept from being extended is extended once it is there again.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Scenario;
+use super::coexisting::{EXTENDED, fill, is_extended};
+use crate::guest::Lab;
+use crate::guest::cowherd::{Cowherd, cowherd};
+use crate::guest::dm::dm_status;
+use crate::guest::lvm::{Vg, lv_size};
+use crate::guest::scrapes::Scrapes;
+use crate::guest::sh::sh;
+use crate::size::Size;
+use crate::wait::wait_until;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "a_broken_lvm_conf_does_not_reach_the_lifeboat",
+        "a syntax error in lvm.conf: told as stale, and a snapshot is extended with the settings of before",
+        broken_settings_aboard,
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "a_broken_lvm_conf_is_told_until_it_is_mended",
+        "the same without a lifeboat: LVM's own words, and an extension after the repair",
+        broken_settings_ashore,
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "an_lvm_that_is_gone_or_no_program_is_told_until_it_is_back",
+        "without a lifeboat: lvm moved away, then not executable, then back",
+        no_lvm,
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "no_room_for_the_guards_own_notes_stops_no_extension",
+        "/run/cowherd is a full file system: extended all the same, and the path is told",
+        no_room_for_notes,
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "a_guard_out_of_descriptors_extends_when_it_has_some",
+        "prlimit --nofile at what is open: told as a failed extension, served all the time, done after",
+        no_descriptors,
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "a_control_node_that_is_gone_is_made_again_and_costs_nothing",
+        "no /dev/mapper/control under a running guard: the guard's lvm makes it, and a snapshot is extended",
+        no_control_node,
+    )
+    .deadline(Duration::from_secs(120)),
+];
+
+const SNAP: Size = Size::mib(16);
+const CONF: &str = "/etc/lvm/lvm.conf";
+const BROKEN: &str = "devices {\n\tuse_devicesfile = \n";
+/// Where lvm is the host's.
+const ASHORE: Option<&str> = Some("[guard]\nlifeboat = false\n");
+/// The host's files are compared twice, fifteen seconds apart.
+const NOTICED: Duration = Duration::from_secs(60);
+/// The longest pause of a guard that failed a few times.
+const TRIED_AGAIN: Duration = Duration::from_secs(40);
+
+/// A snapshot under guard, with scrapes all the time.
+struct Guarded {
+    vg: Vg,
+    origin: String,
+    guard: Cowherd,
+    scrapes: Scrapes,
+}
+
+impl Guarded {
+    fn make(lab: &Lab, config: Option<&str>) -> Result<Self> {
+        let vg = Vg::create("vg0", lab.disks())?;
+        let origin = vg.thick("origin", Size::mib(64))?;
+        vg.cow_snapshot("origin", "snap", SNAP)?;
+        let guard = Cowherd::ready(config, &[])?;
+        Ok(Self {
+            vg,
+            origin,
+            guard,
+            scrapes: Scrapes::start(),
+        })
+    }
+
+    /// Puts the snapshot past its threshold.
+    fn fill(&self) -> Result<()> {
+        fill(&self.origin, Size::mib(14))
+    }
+
+    fn wait_failure(&self, reason: &str) -> Result<()> {
+        let failed = [("vg", "vg0"), ("lv", "snap"), ("reason", reason)];
+        let what = format!("a failure is counted as {reason}");
+        self.guard.wait_metrics(&what, EXTENDED, |m| {
+            m.get("cowherd_extend_failures_total", &failed) >= Some(1.0)
+        })?;
+        let held = [("vg", "vg0"), ("lv", "snap"), ("reason", "cooling_down")];
+        self.guard
+            .wait_metrics("the hold tells why", TRIED_AGAIN, |m| {
+                m.is("cowherd_extend_held", &held, 1)
+            })?;
+        self.guard.wait_log("could not extend", EXTENDED)
+    }
+
+    /// Every scrape was answered in time.
+    fn end(self) -> Result<String> {
+        ensure!(!dm_status("vg0-snap")?.contains("Invalid"));
+        self.scrapes.stop()?;
+        let log = self.guard.stop()?;
+        self.vg.remove()?;
+        Ok(log)
+    }
+}
+
+fn wait_extended() -> Result<()> {
+    wait_until("it is extended", TRIED_AGAIN, is_extended("vg0/snap", SNAP))
+}
+
+fn broken_settings_aboard(lab: &mut Lab) -> Result<()> {
+    let guarded = Guarded::make(lab, None)?;
+    let good = fs::read_to_string(CONF).context("the settings")?;
+    fs::write(CONF, BROKEN)?;
+    guarded
+        .guard
+        .wait_metrics("the lifeboat is told as stale", NOTICED, |m| {
+            m.is("cowherd_lifeboat_stale", &[], 1)
+        })?;
+    guarded
+        .guard
+        .wait_log("cannot renew the lifeboat", EXTENDED)?;
+    guarded.fill()?;
+    let snap = [("vg", "vg0"), ("lv", "snap")];
+    guarded
+        .guard
+        .wait_metrics("it is extended", EXTENDED, |m| {
+            m.sum("cowherd_extended_bytes_total", &snap) > 0.0
+        })?;
+    fs::write(CONF, good)?;
+    ensure!(is_extended("vg0/snap", SNAP)());
+    let log = guarded.end()?;
+    ensure!(
+        log.contains("Failed to load config file"),
+        "not in LVM's words: {log}"
+    );
+    Ok(())
+}
+
+fn broken_settings_ashore(lab: &mut Lab) -> Result<()> {
+    let guarded = Guarded::make(lab, ASHORE)?;
+    let good = fs::read_to_string(CONF).context("the settings")?;
+    fs::write(CONF, BROKEN)?;
+    guarded.fill()?;
+    guarded.wait_failure("refused")?;
+    let reports = [("collector", "lvm")];
+    guarded
+        .guard
+        .wait_metrics("the report fails, too", TRIED_AGAIN, |m| {
+            m.is("cowherd_collector_success", &reports, 0)
+        })?;
+    let status = cowherd(&["status"])?;
+    ensure!(
+        status.code == Some(1) && status.stderr.contains("Failed to load config file"),
+        "{status}"
+    );
+    fs::write(CONF, good)?;
+    wait_extended()?;
+    let log = guarded.end()?;
+    ensure!(
+        log.contains("Failed to load config file"),
+        "not in LVM's words: {log}"
+    );
+    Ok(())
+}
+
+fn no_lvm(lab: &mut Lab) -> Result<()> {
+    let guarded = Guarded::make(lab, ASHORE)?;
+    sh("mv /usr/sbin/lvm /usr/sbin/lvm.away")?;
+    guarded.fill()?;
+    guarded.wait_failure("spawn")?;
+    let status = cowherd(&["status"])?;
+    ensure!(
+        status.code == Some(1) && status.stderr.contains("install the package lvm2"),
+        "{status}"
+    );
+    sh("chmod -x /usr/sbin/lvm.away && mv /usr/sbin/lvm.away /usr/sbin/lvm")?;
+    guarded.guard.wait_log("Permission denied", TRIED_AGAIN)?;
+    let status = cowherd(&["status"])?;
+    ensure!(
+        status.code == Some(1) && status.stderr.contains("Permission denied"),
+        "{status}"
+    );
+    sh("chmod +x /usr/sbin/lvm")?;
+    wait_extended()?;
+    let log = guarded.end()?;
+    ensure!(log.contains("No such file"), "{log}");
+    Ok(())
+}
+
+fn no_room_for_notes(lab: &mut Lab) -> Result<()> {
+    sh("mkdir -p /run/cowherd && mount -t tmpfs -o size=64k tiny /run/cowherd")?;
+    let guarded = Guarded::make(lab, None)?;
+    // As much as there is room for.
+    sh("cat /dev/zero > /run/cowherd/rest 2> /dev/null; [ -s /run/cowherd/rest ]")?;
+    guarded.fill()?;
+    wait_extended()?;
+    guarded
+        .guard
+        .wait_log("cannot note what is done", EXTENDED)?;
+    ensure!(
+        guarded
+            .guard
+            .metrics()?
+            .sum("cowherd_extend_failures_total", &[])
+            < 1.0
+    );
+    let log = guarded.end()?;
+    ensure!(log.contains("/run/cowherd/intents"), "no path: {log}");
+    sh("umount -l /run/cowherd").map(drop)
+}
+
+fn no_descriptors(lab: &mut Lab) -> Result<()> {
+    let guarded = Guarded::make(lab, None)?;
+    let pid = guarded.guard.pid();
+    let before = sh(&format!(
+        "prlimit --pid {pid} --nofile --noheadings -o SOFT"
+    ))?;
+    // No more than are open: the next one is refused.
+    sh(&format!(
+        "last=$(ls /proc/{pid}/fd | sort -n | tail -1); prlimit --pid {pid} --nofile=$((last + 1)):"
+    ))?;
+    guarded.fill()?;
+    let snap = [("vg", "vg0"), ("lv", "snap")];
+    guarded
+        .guard
+        .wait_metrics("the failure is counted", EXTENDED, |m| {
+            m.sum("cowherd_extend_failures_total", &snap) >= 1.0
+        })?;
+    guarded.guard.wait_log("Too many open files", EXTENDED)?;
+    ensure!(lv_size("vg0/snap")? == SNAP.as_bytes());
+    sh(&format!("prlimit --pid {pid} --nofile={}:", before.trim()))?;
+    wait_extended()?;
+    guarded.end().map(drop)
+}
+
+/// Whichever lvm of the guard's comes first makes it again: a report, or one after an extension that found none.
+fn no_control_node(lab: &mut Lab) -> Result<()> {
+    let guarded = Guarded::make(lab, None)?;
+    let node = Path::new("/dev/mapper/control");
+    sh("rm /dev/mapper/control")?;
+    guarded.fill()?;
+    let snap = [("vg", "vg0"), ("lv", "snap")];
+    guarded
+        .guard
+        .wait_metrics("it is extended", TRIED_AGAIN, |m| {
+            m.sum("cowherd_extended_bytes_total", &snap) > 0.0
+        })?;
+    ensure!(node.exists(), "the node is still gone");
+    ensure!(is_extended("vg0/snap", SNAP)());
+    guarded.end().map(drop)
+}
