@@ -34,7 +34,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::link::{self, FromFront, LinkError};
-use crate::report::log::chain;
+use crate::model::cause::chain;
 
 use listen::ListenError;
 use web::Web;

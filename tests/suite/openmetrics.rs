@@ -21,7 +21,10 @@ fn samples(text: &str) -> Vec<&str> {
 
 #[test]
 fn openmetrics_of_everything_is_as_reviewed() {
-    golden("tests/suite/golden/openmetrics.txt", &told(Format::OpenMetrics));
+    golden(
+        "tests/suite/golden/openmetrics.txt",
+        &told(Format::OpenMetrics),
+    );
 }
 
 #[test]
