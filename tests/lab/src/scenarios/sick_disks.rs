@@ -1,4 +1,4 @@
-//! Disks below a group that fail or take their time: what LVM writes of an extension is lost or late, and
+//! Disks below a group that fail, forget or take their time: what LVM writes of an extension is lost or late, and
 //! the guard tells so, goes on serving, and extends once the disk is well.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use super::Scenario;
 use super::coexisting::{EXTENDED, fill, is_extended};
 use crate::guest::cowherd::{Cowherd, cowherd};
-use crate::guest::dm::{dm_create, dm_reload, dm_suspended};
+use crate::guest::dm::{dm_create, dm_reload, dm_status, dm_suspended};
 use crate::guest::lvm::{Vg, lv_size};
 use crate::guest::scrapes::Scrapes;
 use crate::guest::sh::sh;
@@ -22,6 +22,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a_disk_that_fails_writes_is_told_until_it_takes_them",
         "dm-flakey with error_writes below LVM's metadata: lvextend fails, is told and repeated, and then extends",
         failing_writes,
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "a_disk_that_forgets_an_extension_loses_no_snapshot",
+        "dm-flakey with drop_writes: LVM knows of no extension, the kernel has it, and the next one shrinks nothing",
+        dropped_writes,
     )
     .deadline(Duration::from_secs(120)),
     Scenario::new(
@@ -139,6 +145,50 @@ fn failing_writes(lab: &mut Lab) -> Result<()> {
     scrapes.stop()?;
     guard.stop()?;
     Sick::remove(vg)
+}
+
+fn dropped_writes(lab: &mut Lab) -> Result<()> {
+    let (vg, sick, origin) = metadata_on_a_sick_disk(lab)?;
+    // Small steps: the next one must come before the store has its full size.
+    let guard = Cowherd::ready(Some("[timing]\nhorizon_secs = 0\n"), &[])?;
+    let scrapes = Scrapes::start();
+    sick.flaky("drop_writes")?;
+    Writer::start(&origin, Rate::MibPerSec(4), Size::mib(14))?
+        .wait(DEADLINE)?
+        .complete()?;
+    guard.wait_log("extended vg=\"vg0\"", EXTENDED)?;
+    sick.heal()?;
+    let kernel = store_size()?;
+    ensure!(kernel > SNAP.as_bytes(), "the kernel has {kernel} bytes");
+    ensure!(
+        lv_size("vg0/snap")? == SNAP.as_bytes(),
+        "the extension was not forgotten"
+    );
+
+    let writer = Writer::start_from(&origin, Size::mib(14), Rate::MibPerSec(4), Size::mib(80))?;
+    let mut smallest = kernel;
+    wait_until("LVM and the kernel agree", DEADLINE * 3, || {
+        let now = store_size().unwrap_or_default();
+        smallest = smallest.min(now);
+        now > kernel && lv_size("vg0/snap").is_ok_and(|size| size == now)
+    })?;
+    writer.wait(DEADLINE * 2)?.complete()?;
+    let status = dm_status("vg0-snap")?;
+    ensure!(!status.contains("Invalid"), "the snapshot is lost");
+    ensure!(
+        smallest == kernel,
+        "the store shrank from {kernel} to {smallest} bytes"
+    );
+    ensure!(dm_suspended()?.is_empty());
+    scrapes.stop()?;
+    guard.stop()?;
+    Sick::remove(vg)
+}
+
+/// What the kernel has of the snapshot's store, in bytes.
+fn store_size() -> Result<u64> {
+    let size = sh("blockdev --getsize64 /dev/mapper/vg0-snap-cow")?;
+    Ok(size.trim().parse()?)
 }
 
 fn slow_writes(lab: &mut Lab) -> Result<()> {
