@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::cowherd::Cowherd;
 use super::dm::dm_status;
@@ -134,22 +134,21 @@ impl Monitored {
         })
     }
 
-    /// Room comes, and the lost snapshot goes.
+    /// Room comes, and the lost snapshot goes. The writer may have been refused: the pages were waited for longer
+    /// than the kernel lets writes wait.
     fn mend(&self, full: Writer) -> Result<()> {
         run_for(
             TOLD,
             "bash",
             &["-c", &format!("vgextend -qy tight {}", self.spare)],
         )?;
-        full.wait(TOLD)?
-            .complete()
-            .context("writing to the pool that was full")?;
+        full.wait(TOLD)?;
         sh(&format!("lvremove -qy {}", self.main.lv("lost")))?;
-        ensure!(
-            lv_size(&self.tight.lv("pool"))? > Size::mib(64).as_bytes(),
-            "the pool was not extended"
-        );
-        Ok(())
+        wait_until("the pool is extended and takes writes", TOLD, || {
+            let size = lv_size(&self.tight.lv("pool"));
+            let status = dm_status("tight-pool-tpool").unwrap_or_default();
+            size.is_ok_and(|size| size > Size::mib(64).as_bytes()) && status.contains(" rw ")
+        })
     }
 }
 
