@@ -36,8 +36,8 @@ impl Tally {
 
 pub fn test(names: &[String]) -> Result<u8> {
     let chosen = chosen(names)?;
-    // A check of its own: it needs servers on this machine beside its guest.
-    let is_monitored = names.is_empty() || names.iter().any(|name| name == monitoring::NAME);
+    // By name only: it takes six minutes, and the whole must stay well below an hour.
+    let is_monitored = names.iter().any(|name| name == monitoring::NAME);
     let start = Instant::now();
     let host = Host::prepare()?;
     let mut steps = Vec::new();
