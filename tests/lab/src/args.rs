@@ -14,7 +14,8 @@ Boots a real Linux kernel in QEMU and proves cowherd on it.
 Usage: cargo lab COMMAND
 
   test [NAME...]      without names: format, lints, all cargo tests and all scenarios;
-                      with names: only those scenarios
+                      with names: only those scenarios; by name only: monitoring,
+                      a real Prometheus and Alertmanager that watch a guest
   list                the scenarios, one line each
   demo [--for SECS] [--port PORT]
                       a guest whose volumes fill while cowherd extends them, with its
