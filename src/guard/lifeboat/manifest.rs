@@ -16,9 +16,10 @@ use crate::command::{self, AtDeadline, CommandError};
 use crate::model::units::Bytes;
 use crate::observe::lvm::{self, LvmError};
 
-/// ldd starts the loader for each program; lvm reads its settings.
+/// A program is loaded; lvm reads its settings.
 const DEADLINE: Duration = Duration::from_secs(20);
-const LDD: &str = "/usr/bin/ldd";
+/// With it the loader tells what it would load and starts nothing: what ldd does, without its shell.
+const TELL_LIBRARIES: [(&str, &str); 1] = [("LD_TRACE_LOADED_OBJECTS", "1")];
 const LVM_CONF: &str = "/etc/lvm/lvm.conf";
 /// What lvm makes its settings of.
 const SETTINGS: [&str; 2] = [LVM_CONF, "/etc/lvm/lvmlocal.conf"];
@@ -42,17 +43,14 @@ pub enum ManifestError {
     Lvm(#[from] LvmError),
     #[error("find the program that runs")]
     Program { source: io::Error },
-    #[error("ask {program} what the lifeboat needs")]
+    #[error("ask {} what the lifeboat needs", program.display())]
     Ask {
-        program: &'static str,
+        program: PathBuf,
         source: CommandError,
     },
-    #[error("ask {program} what the lifeboat needs: {complaint}")]
-    Refused {
-        program: &'static str,
-        complaint: String,
-    },
-    #[error("ldd: library {library} is missing")]
+    #[error("ask {} what the lifeboat needs: {complaint}", program.display())]
+    Refused { program: PathBuf, complaint: String },
+    #[error("library {library} is missing")]
     MissingLibrary { library: String },
     #[error("copy {} to {}", from.display(), to.display())]
     Copy {
@@ -115,9 +113,12 @@ impl Manifest {
     fn take_for(others: &[PathBuf]) -> Result<Self, ManifestError> {
         let lvm = lvm::program()?;
         let programs = [lvm.clone(), lvm.with_file_name("dmsetup")];
-        let needing = programs.iter().chain(others);
-        let names: Vec<String> = needing.map(|path| path.display().to_string()).collect();
-        let libraries = libraries(&ask(Path::new(LDD), "ldd", &names)?)?;
+        let mut libraries = BTreeSet::new();
+        for program in programs.iter().chain(others) {
+            // One without a loader would start.
+            let told = ask(&TELL_LIBRARIES, program, &["--version"])?;
+            libraries.extend(libraries_in(&told)?);
+        }
         let profiles = fs::read_dir(PROFILES).into_iter().flatten().flatten();
         let files = programs
             .iter()
@@ -244,30 +245,31 @@ fn place(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<
 }
 
 fn lvmconfig(lvm: &Path, what: &[&str]) -> Result<String, ManifestError> {
-    let words = ["lvmconfig", "--typeconfig"].iter().chain(what);
-    let arguments: Vec<String> = words.map(|word| (*word).to_owned()).collect();
-    ask(lvm, "lvmconfig", &arguments)
+    ask(&[], lvm, &[&["lvmconfig", "--typeconfig"], what].concat())
 }
 
-fn ask(program: &Path, name: &'static str, arguments: &[String]) -> Result<String, ManifestError> {
-    let finished =
-        command::run(program, arguments, DEADLINE, AtDeadline::Kill).map_err(|source| {
-            ManifestError::Ask {
-                program: name,
-                source,
-            }
-        })?;
+fn ask(
+    variables: &[(&str, &str)],
+    program: &Path,
+    arguments: &[&str],
+) -> Result<String, ManifestError> {
+    let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+    let finished = command::run_with(variables, program, &arguments, DEADLINE, AtDeadline::Kill);
+    let finished = finished.map_err(|source| ManifestError::Ask {
+        program: program.into(),
+        source,
+    })?;
     if !finished.status.success() {
         return Err(ManifestError::Refused {
-            program: name,
+            program: program.into(),
             complaint: finished.complaint(),
         });
     }
     Ok(String::from_utf8_lossy(&finished.stdout).into_owned())
 }
 
-/// The absolute paths in ldd's lines: `NAME => PATH (ADDRESS)`, and the loader's `PATH (ADDRESS)`.
-fn libraries(told: &str) -> Result<BTreeSet<PathBuf>, ManifestError> {
+/// The absolute paths in the loader's lines: `NAME => PATH (ADDRESS)`, and the loader's `PATH (ADDRESS)`.
+fn libraries_in(told: &str) -> Result<BTreeSet<PathBuf>, ManifestError> {
     let mut found = BTreeSet::new();
     for line in told.lines().filter(|line| line.starts_with('\t')) {
         let line = line.trim();
@@ -299,11 +301,10 @@ mod tests {
 
     #[test]
     fn libraries_and_the_loader_are_found_and_the_kernels_own_is_not() {
-        let told = "/usr/sbin/lvm:\n\
-            \tlinux-vdso.so.1 (0x00007f0f91641000)\n\
+        let told = "\tlinux-vdso.so.1 (0x00007f0f91641000)\n\
             \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f0f90be9000)\n\
             \t/lib64/ld-linux-x86-64.so.2 (0x00007f0f91643000)\n";
-        let found = libraries(told).expect("nothing is missing");
+        let found = libraries_in(told).expect("nothing is missing");
         let expected = [
             "/lib/x86_64-linux-gnu/libc.so.6",
             "/lib64/ld-linux-x86-64.so.2",
@@ -313,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_missing_library_is_an_error() {
-        let missing = libraries("\tlibaio.so.1 => not found\n");
+        let missing = libraries_in("\tlibaio.so.1 => not found\n");
         assert!(
             matches!(&missing, Err(ManifestError::MissingLibrary { library }) if library == "libaio.so.1"),
             "{missing:?}"
@@ -322,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_static_program_needs_nothing() {
-        let none = libraries("\tstatically linked\n").expect("nothing is missing");
+        let none = libraries_in("\tstatically linked\n").expect("nothing is missing");
         assert_eq!(none, BTreeSet::new());
     }
 
@@ -336,11 +337,11 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_told_every_path_is_absolute(line in prop_oneof![".*", "[\t /a-z()=>.]{0,40}"], name in "[a-z.]{1,9}", lines in prop::collection::vec("\t[a-z]{1,5} => /[a-z ]{1,9} \\(0x[0-9a-f]{1,9}\\)", 0..5)) {
-            if let Ok(found) = libraries(&format!("{}\n{line}\n", lines.join("\n"))) {
+            if let Ok(found) = libraries_in(&format!("{}\n{line}\n", lines.join("\n"))) {
                 assert!(found.iter().all(|path| path.is_absolute()), "{found:?}");
                 assert!(lines.is_empty() || !found.is_empty());
             }
-            let missing = libraries(&format!("{}\n\t{name} => not found\n", lines.join("\n")));
+            let missing = libraries_in(&format!("{}\n\t{name} => not found\n", lines.join("\n")));
             assert!(matches!(&missing, Err(ManifestError::MissingLibrary { library }) if *library == name), "{missing:?}");
             assert!(backup_dir(&line).is_absolute());
         }

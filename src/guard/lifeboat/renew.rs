@@ -25,7 +25,7 @@ const COMPARE_EVERY: Duration = Duration::from_secs(15);
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// As nice as can be.
 const PATIENT: i32 = 19;
-/// ldd and lvm, started afresh.
+/// The loader and lvm, started afresh.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Compares for ever, and renews what has changed once it has stopped changing.

@@ -14,7 +14,7 @@ use super::sh::sh;
 use crate::wait::wait_for;
 
 /// What a host's root has that cowherd and lvm may look at, and what the scenario starts there.
-const PROGRAMS: &str = "/usr/sbin/cowherd /usr/sbin/lvm /usr/sbin/dmsetup /usr/bin/bash /usr/bin/ldd \
+const PROGRAMS: &str = "/usr/sbin/cowherd /usr/sbin/lvm /usr/sbin/dmsetup /usr/bin/bash \
                         /usr/bin/cat /usr/bin/touch /usr/bin/mkdir";
 const SETTINGS: &str = "/etc/lvm /etc/passwd /etc/ld.so.cache /etc/machine-id /etc/localtime";
 /// Old logs lie next to those that are being written, and nobody has read them since: whoever does changes the time

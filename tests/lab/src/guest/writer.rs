@@ -22,6 +22,8 @@ const PAGE: usize = 4096;
 const O_DIRECT: i32 = 0o40000;
 /// So that a stuck writer's last report is nearly true, at little cost.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
+/// A paced writer that was held up makes up for this much at full speed: a suspended guest's clock stands still too.
+const ARREARS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
@@ -145,15 +147,26 @@ impl Rate {
         }
     }
 
-    /// How long to wait when `written` was written after `elapsed`.
-    fn ahead(self, written: Size, elapsed: Duration) -> Duration {
-        match self {
-            Self::Unlimited => Duration::ZERO,
-            Self::MibPerSec(mib) => {
-                let millis = written.as_mib() * 1000 / u64::from(mib);
-                Duration::from_millis(millis).saturating_sub(elapsed)
-            }
-        }
+    /// When `written` should have been written, counted from the start.
+    fn due(self, written: Size) -> Duration {
+        let mib = self.limit().map_or(u64::MAX, u64::from);
+        Duration::from_millis(written.as_mib() * 1000 / mib)
+    }
+}
+
+/// Holds a writer to its rate.
+struct Pace {
+    rate: Rate,
+    /// How long it stood still for longer than it makes up for.
+    forgiven: Duration,
+}
+
+impl Pace {
+    /// How long to wait when `written` was written `elapsed` after the start.
+    fn ahead(&mut self, written: Size, elapsed: Duration) -> Duration {
+        let due = self.rate.due(written) + self.forgiven;
+        self.forgiven += elapsed.saturating_sub(due + ARREARS);
+        due.saturating_sub(elapsed)
     }
 }
 
@@ -241,6 +254,10 @@ fn write(device: &str, rate: Rate, from: Size, asked: Size, log: &mut ReportLog)
         error: None,
     };
     let mut block = Block::new();
+    let mut pace = Pace {
+        rate,
+        forgiven: Duration::ZERO,
+    };
     let file = match open(device, OpenOptions::new().write(true)) {
         Ok(file) => file,
         Err(error) => {
@@ -258,7 +275,7 @@ fn write(device: &str, rate: Rate, from: Size, asked: Size, log: &mut ReportLog)
         report.worst_write = report.worst_write.max(before.elapsed());
         report.took = start.elapsed();
         log.save_sometimes(&report);
-        thread::sleep(rate.ahead(report.written, start.elapsed()));
+        thread::sleep(pace.ahead(report.written, start.elapsed()));
     }
     report
 }
@@ -393,15 +410,35 @@ mod tests {
         assert_eq!(at_once.mib_per_sec(), 120_000);
     }
 
+    fn pace(rate: Rate) -> Pace {
+        let forgiven = Duration::ZERO;
+        Pace { rate, forgiven }
+    }
+
     #[test]
     fn a_paced_writer_waits_only_when_ahead() {
-        let rate = Rate::MibPerSec(4);
-        let ahead = |mib, millis| rate.ahead(Size::mib(mib), Duration::from_millis(millis));
+        let mut pace = pace(Rate::MibPerSec(4));
+        let mut ahead = |mib, millis| pace.ahead(Size::mib(mib), Duration::from_millis(millis));
         assert_eq!(ahead(8, 500), Duration::from_millis(1500));
         assert_eq!(ahead(8, 2000), Duration::ZERO);
-        assert_eq!(ahead(8, 9000), Duration::ZERO);
-        let unlimited = Rate::Unlimited.ahead(Size::gib(9), Duration::ZERO);
-        assert_eq!(unlimited, Duration::ZERO);
+        assert_eq!(ahead(8, 2900), Duration::ZERO);
+        assert_eq!(ahead(16, 3900), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_writer_that_stood_still_makes_up_for_a_second() {
+        let mut pace = pace(Rate::MibPerSec(4));
+        let mut ahead = |mib, millis| pace.ahead(Size::mib(mib), Duration::from_millis(millis));
+        assert_eq!(ahead(8, 20_000), Duration::ZERO);
+        // Where it should have been a second before.
+        assert_eq!(ahead(12, 20_000), Duration::ZERO);
+        assert_eq!(ahead(16, 20_000), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn an_unlimited_writer_never_waits() {
+        let wait = pace(Rate::Unlimited).ahead(Size::gib(9), Duration::ZERO);
+        assert_eq!(wait, Duration::ZERO);
     }
 
     #[test]
