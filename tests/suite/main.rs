@@ -12,6 +12,8 @@ mod fake_lvm;
 mod faults;
 mod fixtures;
 mod front;
+#[path = "../lab/src/kernel_facts.rs"]
+mod kernel_facts;
 mod metrics;
 mod openmetrics;
 mod page;

@@ -30,6 +30,7 @@ mod faults;
 pub mod figures;
 pub mod guest;
 pub mod host;
+mod kernel_facts;
 pub mod samples;
 pub mod scenarios;
 pub mod size;

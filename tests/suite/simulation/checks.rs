@@ -237,7 +237,7 @@ fn cow(cow: &Cow) -> Truth {
         resource: Resource::Cow,
         rate: Bytes(cow.rate).as_f64(),
         total: cow.total(),
-        used: cow.used,
+        used: cow.used(),
         size: cow.size * EXTENT.0,
         is_lost: cow.invalid,
     }

@@ -1,7 +1,7 @@
 //! A model of one host: what LVM's metadata says, what the kernel's devices do, and who writes to them.
 //!
 //! It follows dm-thin.c, dm-snap-persistent.c and lvm2's allocation as far as a guard can notice, and knows
-//! nothing of cowherd. Nothing holds it against a kernel yet.
+//! nothing of cowherd. What it tells is held against the stories that the lab holds a real kernel against.
 
 use std::time::Duration;
 
@@ -12,16 +12,18 @@ use cowherd::model::names::{Name, Resource, VolumeId};
 use cowherd::model::time::Moment;
 use cowherd::model::units::{Bytes, Extents, SECTOR_BYTES, Sectors};
 
+use crate::kernel_facts::NO_SPACE_TIMEOUT_SECS;
 use crate::worlds::{self, CHUNK, EXTENT, METADATA_BLOCK};
 
-/// The kernel's default for `no_space_timeout`.
-pub(super) const NO_SPACE_TIMEOUT: Duration = Duration::from_secs(60);
-/// What the kernel hides of a pool's metadata: at most 16 MiB, else a tenth.
-const HIDDEN_MAX: u64 = (16 << 20) / METADATA_BLOCK;
+pub(super) const NO_SPACE_TIMEOUT: Duration = Duration::from_secs(NO_SPACE_TIMEOUT_SECS);
+/// What the kernel keeps of a pool's metadata and counts as used: at most 16 MiB, else a tenth.
+const KEPT_MAX: u64 = (16 << 20) / METADATA_BLOCK;
 /// LVM keeps as much metadata for each chunk of a pool that it extends.
 const METADATA_PER_CHUNK: u64 = 64;
-/// A snapshot's header and first metadata, in bytes.
-const COW_EMPTY: u64 = 16 << 10;
+/// LVM's default for snapshots.
+const COW_CHUNK: u64 = 4 << 10;
+/// One chunk of a snapshot's metadata tells where so many others are.
+const EXCEPTIONS: u64 = COW_CHUNK / 16;
 
 /// One volume group and all that is in it.
 #[derive(Debug, Clone)]
@@ -75,7 +77,8 @@ pub(super) struct Cow {
     pub(super) size: u64,
     pub(super) live: u64,
     pub(super) origin: u64,
-    pub(super) used: u64,
+    /// Bytes of the origin.
+    pub(super) copied: u64,
     pub(super) invalid: bool,
     pub(super) suspended: bool,
     pub(super) rate: u64,
@@ -95,16 +98,21 @@ impl Pool {
     }
 
     pub(super) fn metadata_total(&self) -> u64 {
-        let all = self.live_metadata * EXTENT.0 / METADATA_BLOCK;
-        all - HIDDEN_MAX.min(all / 10)
+        self.live_metadata * EXTENT.0 / METADATA_BLOCK
     }
 
     pub(super) fn metadata_used(&self) -> u64 {
-        12 + self.used / CHUNK.0 * self.blocks_per_thousand / 1000
+        let kept = KEPT_MAX.min(self.metadata_total() / 10);
+        kept + 10 + self.used / CHUNK.0 * self.blocks_per_thousand / 1000
+    }
+
+    /// Whether a guest wants to write and the kernel takes it.
+    fn is_tried(&self) -> bool {
+        self.rate > 0 && !self.suspended && self.mode == PoolMode::Writable
     }
 
     pub(super) fn writes(&self) -> bool {
-        self.rate > 0 && !self.suspended && self.mode == PoolMode::Writable && self.room() > 0
+        self.is_tried() && self.room() > 0
     }
 
     /// What can be written before something runs out, in bytes.
@@ -164,7 +172,7 @@ impl Pool {
             data_used_blocks: self.used / CHUNK.0,
             data_total_blocks: self.total() / CHUNK.0,
             mode: self.mode,
-            errors_when_full: self.errors_now,
+            errors_when_full: self.errors_now || !self.queues,
             needs_check: self.needs_check,
             metadata_low_water_blocks: Some(1024),
         })
@@ -190,8 +198,23 @@ impl Cow {
         self.live * EXTENT.0
     }
 
+    /// Allocated, in bytes: data and what tells where it is.
+    pub(super) fn used(&self) -> u64 {
+        self.copied.next_multiple_of(COW_CHUNK) + self.metadata()
+    }
+
+    /// The header, and one chunk more than are full.
+    fn metadata(&self) -> u64 {
+        let copied = self.copied.div_ceil(COW_CHUNK);
+        (2 + copied / EXCEPTIONS) * COW_CHUNK
+    }
+
+    /// What can be copied of the origin before the store runs over, in bytes.
     fn room(&self) -> u64 {
-        self.total().saturating_sub(self.used)
+        let chunks = (self.total() / COW_CHUNK).saturating_sub(2);
+        let copies = chunks - (chunks + 1) / (EXCEPTIONS + 1);
+        let most = (copies * COW_CHUNK).min(self.origin);
+        most.saturating_sub(self.copied)
     }
 
     fn full_size(&self) -> u64 {
@@ -203,9 +226,9 @@ impl Cow {
             return CowStatus::Invalid;
         }
         CowStatus::Valid(CowUsage {
-            allocated: Sectors(self.used / SECTOR_BYTES),
+            allocated: Sectors(self.used() / SECTOR_BYTES),
             total: Sectors(self.total() / SECTOR_BYTES),
-            metadata: Sectors(COW_EMPTY / SECTOR_BYTES),
+            metadata: Sectors(self.metadata() / SECTOR_BYTES),
         })
     }
 
@@ -226,7 +249,7 @@ impl Host {
         let since = std::mem::replace(&mut self.now, now);
         let mut event = false;
         for pool in &mut self.pools {
-            if pool.writes() {
+            if pool.is_tried() {
                 let written = written(pool.rate, span).min(pool.room());
                 pool.used += written;
                 if pool.room() == 0 {
@@ -243,9 +266,9 @@ impl Host {
         }
         for cow in &mut self.cows {
             if cow.rate > 0 && !cow.suspended && !cow.invalid {
-                cow.used += written(cow.rate, span).min(cow.room());
-                // At its full size a store holds every chunk of its origin: nothing more is copied.
-                cow.invalid = cow.room() == 0 && cow.live < cow.full_size();
+                cow.copied += written(cow.rate, span).min(cow.room());
+                // A store that holds every chunk of its origin needs no more.
+                cow.invalid = cow.room() == 0 && cow.copied < cow.origin;
             }
         }
         debug_assert!(since <= now, "time goes on");
@@ -258,8 +281,8 @@ impl Host {
             let millis = room.saturating_mul(1000).div_ceil(rate).max(1);
             self.now.after(Duration::from_millis(millis))
         };
-        let writing = self.pools.iter().filter(|pool| pool.writes());
-        let pools = writing.map(|pool| fills(pool.room(), pool.rate));
+        let tried = self.pools.iter().filter(|pool| pool.is_tried());
+        let pools = tried.map(|pool| fills(pool.room(), pool.rate));
         let unfailed = self.pools.iter().filter(|pool| !pool.errors_now);
         let timeouts = unfailed.filter_map(|pool| Some(pool.full_since?.after(NO_SPACE_TIMEOUT)));
         let cows = self.cows.iter().filter(|cow| cow.writes());
@@ -317,13 +340,22 @@ impl Host {
                 } else {
                     spare
                 };
-                let cost =
-                    larger(to, pool.data)? + (metadata - pool.metadata) + (new_spare - spare);
-                if cost > free {
+                let more = larger(to, pool.data)?;
+                let first = (metadata - pool.metadata) + (new_spare - spare);
+                if first > free {
                     return Err(Refusal::NoRoom);
                 }
-                (pool.data, pool.metadata) = (to, metadata);
-                (cost, new_spare)
+                if first > 0 {
+                    // LVM grows it before it looks for room for data, and in the kernel, too.
+                    pool.metadata = metadata;
+                    pool.live_metadata = metadata;
+                }
+                if first + more > free {
+                    (self.free, self.spare) = (free - first, new_spare);
+                    return Err(Refusal::NoRoom);
+                }
+                pool.data = to;
+                (first + more, new_spare)
             }
             Resource::Metadata => {
                 let pool = self.pool_mut(id).ok_or(Refusal::NoSuchVolume)?;

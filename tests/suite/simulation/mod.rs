@@ -5,6 +5,7 @@
 //! `SIMULATED_SEED=N` through one.
 
 mod checks;
+mod facts;
 mod hands;
 mod host;
 mod life;

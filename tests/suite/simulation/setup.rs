@@ -120,7 +120,7 @@ pub(super) fn cow(rng: &mut Rng, letter: char) -> Cow {
         size,
         live: size,
         origin: size * EXTENT.0 * rng.u64(1..30),
-        used: 16 << 10,
+        copied: 0,
         invalid: false,
         suspended: false,
         rate: 0,

@@ -9,6 +9,7 @@ mod extending;
 mod guest;
 mod holding;
 mod life;
+mod model;
 mod processes;
 mod relieving;
 mod serving;
@@ -99,6 +100,7 @@ impl Scenario {
 pub fn all() -> Vec<Scenario> {
     [
         guest::SCENARIOS,
+        model::SCENARIOS,
         auditing::SCENARIOS,
         writer::SCENARIOS,
         life::SCENARIOS,

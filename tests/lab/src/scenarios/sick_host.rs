@@ -1,4 +1,4 @@
-//! A host that lacks what the guard needs: settings, programs, room below /run, descriptors. Each is
+//! A host that lacks what the guard needs: settings, programs, room below /run, descriptors, processors. Each is
 //! told, is no reason to stop, and what it kept from being extended is extended once it is there again.
 
 use std::fs;
@@ -9,12 +9,13 @@ use anyhow::{Context, Result, ensure};
 
 use super::Scenario;
 use super::coexisting::{EXTENDED, fill, is_extended};
-use crate::guest::Lab;
 use crate::guest::cowherd::{Cowherd, cowherd};
 use crate::guest::dm::dm_status;
 use crate::guest::lvm::{Vg, lv_size};
 use crate::guest::scrapes::Scrapes;
-use crate::guest::sh::sh;
+use crate::guest::sh::{sh, signal};
+use crate::guest::writer::{Rate, Writer};
+use crate::guest::{DEADLINE, Lab};
 use crate::size::Size;
 use crate::wait::wait_until;
 
@@ -55,6 +56,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         no_control_node,
     )
     .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "busy_processors_cost_no_snapshot",
+        "eight busy loops on two processors while a snapshot fills: extended, and metrics within a second",
+        starved,
+    )
+    .deadline(Duration::from_secs(180)),
 ];
 
 const SNAP: Size = Size::mib(16);
@@ -263,4 +270,31 @@ fn no_control_node(lab: &mut Lab) -> Result<()> {
     ensure!(node.exists(), "the node is still gone");
     ensure!(is_extended("vg0/snap", SNAP)());
     guarded.end().map(drop)
+}
+
+fn starved(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let origin = vg.thick("origin", Size::mib(256))?;
+    let snap = Size::mib(64);
+    vg.cow_snapshot("origin", "snap", snap)?;
+    let guard = Cowherd::ready(None, &[])?;
+    let hogs = sh("for n in 1 2 3 4 5 6 7 8; do sh -c 'while :; do :; done' & echo $!; done")?;
+    let writer = Writer::start(&origin, Rate::MibPerSec(4), Size::mib(80))?;
+    // Who measures is not what is measured.
+    let own = std::process::id();
+    sh(&format!("renice -n -15 -p {own} > /dev/null"))?;
+    let scrapes = Scrapes::start();
+    writer.wait(Duration::from_secs(120))?.complete()?;
+    let status = dm_status("vg0-snap")?;
+    ensure!(!status.contains("Invalid"), "the snapshot is lost");
+    scrapes.stop()?;
+    for pid in hogs.lines() {
+        signal(pid.trim().parse()?, "KILL")?;
+    }
+    ensure!(lv_size("vg0/snap")? > Size::mib(80).as_bytes());
+    let labels = [("vg", "vg0"), ("lv", "snap")];
+    let metrics = guard.wait_metrics("metrics", DEADLINE, |_| true)?;
+    ensure!(metrics.sum("cowherd_extend_failures_total", &labels) < 1.0);
+    guard.stop()?;
+    vg.remove()
 }
