@@ -2,6 +2,7 @@
 //! the shell feeds inputs and carries out orders, and so can a simulation.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::{self, Situation};
@@ -121,7 +122,7 @@ pub struct Engine {
     pub(super) busy: BTreeMap<Uuid, Moment>,
     pub(super) plan: Plan,
     told: BTreeMap<(VolumeName, Resource, &'static str), Hold>,
-    pub(super) events: VecDeque<Event>,
+    pub(super) events: VecDeque<Arc<Event>>,
     pub(super) report: Report,
     pub(super) backups: BTreeMap<Name, Moment>,
     pub(super) published: Option<Moment>,
@@ -464,12 +465,12 @@ impl Engine {
 
     pub(super) fn tell(&mut self, now: Now, orders: &mut Vec<Order>, told: Note) {
         let text = told.text();
-        self.events.push_back(Event {
+        self.events.push_back(Arc::new(Event {
             at: now,
             volume: told.volume.clone(),
             resource: told.resource,
             text,
-        });
+        }));
         if self.events.len() > EVENTS_MAX {
             self.events.pop_front();
         }

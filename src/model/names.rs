@@ -4,8 +4,9 @@
 //! room for a leading dash, a slash, a tag sign or white space (lvm(8), "VALID NAMES").
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// LVM's limit on the length of a VG or LV name (`NAME_LEN` in lvm2, terminator excluded).
 const NAME_LEN_MAX: usize = 127;
@@ -25,15 +26,15 @@ pub enum NameError {
     Uuid(String),
 }
 
-/// The name of a volume group or a logical volume.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+/// The name of a volume group or a logical volume. Shared: every decision and every picture names each of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(Arc<str>);
 
 /// An LVM uuid without hyphens, as device-mapper carries it. Held in place: a decision about a thousand
 /// volumes names each of them several times.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Uuid([u8; UUID_LEN]);
 
 /// What a volume *is*: it survives a rename, and a new volume of the same name is another one.
@@ -81,7 +82,7 @@ impl Name {
             && text != "."
             && text != "..";
         if valid {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(NameError::Name(text.to_owned()))
         }
@@ -186,9 +187,9 @@ impl TryFrom<String> for Name {
     }
 }
 
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.0
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -199,9 +200,9 @@ impl TryFrom<String> for Uuid {
     }
 }
 
-impl From<Uuid> for String {
-    fn from(uuid: Uuid) -> Self {
-        uuid.as_str().to_owned()
+impl Serialize for Uuid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The published snapshot: everything the front may show, complete in itself.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::history::Record;
@@ -26,7 +28,7 @@ pub struct View {
     pub reserves: Vec<(Name, Bytes)>,
     pub tally: Tally,
     /// The last few things that happened, newest last.
-    pub events: Vec<Event>,
+    pub events: Vec<Arc<Event>>,
     pub build: Build,
 }
 

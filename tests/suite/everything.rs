@@ -1,5 +1,6 @@
 //! One view with everything in it that can be told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cowherd::model::history::Record;
@@ -27,7 +28,7 @@ pub(crate) fn everything() -> View {
     thin_volumes(&mut herd);
     herd.view.tally = tally();
     herd.view.inventory.duplicate_names = 1;
-    herd.view.events = events();
+    herd.view.events = events().into_iter().map(Arc::new).collect();
     herd.view
 }
 
