@@ -25,7 +25,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario::new(
     tell,
 )
 .disks(&[Size::gib(3), Size::gib(3)])
-.deadline(Duration::from_secs(240))];
+.deadline(Duration::from_secs(400))];
 
 const TIMEOUT: &str = "/sys/module/dm_thin_pool/parameters/no_space_timeout";
 /// As long as the kernel lets writes wait here.
