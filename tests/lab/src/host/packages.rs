@@ -24,6 +24,7 @@ const NEEDED: &[&str] = &[
     "procps",
     "strace",
     "prometheus",
+    "openssl",
     // Who watches a guest from the host; promtool and amtool check the alerts.
     "prometheus-alertmanager",
     "curl",

@@ -11,6 +11,7 @@ mod holding;
 mod life;
 mod model;
 mod processes;
+mod refusing;
 mod relieving;
 mod serving;
 mod sick_disks;
@@ -113,6 +114,7 @@ pub fn all() -> Vec<Scenario> {
         sick_host::SCENARIOS,
         processes::SCENARIOS,
         serving::SCENARIOS,
+        refusing::SCENARIOS,
         sick_root::SCENARIOS,
         comparing::SCENARIOS,
     ]

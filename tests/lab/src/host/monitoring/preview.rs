@@ -1,6 +1,7 @@
 //! Draws the dashboards as Prometheus answers them: each panel of each, as plain as can be. Grafana draws them
 //! better; this shows what is on them, from real data, without one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -24,10 +25,19 @@ const COLOURS: [&str; 8] = [
     "#73bf69", "#5794f2", "#f2cc0c", "#ff9830", "#f2495c", "#b877d9", "#8ab8ff", "#c8f2c2",
 ];
 
-/// One series of an answer: what it is called, and its points.
+/// One series of an answer: what it is called, its labels, and its points.
 struct Series {
     name: String,
+    labels: BTreeMap<String, String>,
     points: Vec<(f64, f64)>,
+}
+
+impl Series {
+    /// The last that is a number.
+    fn latest(&self) -> Option<f64> {
+        let values = self.points.iter().rev().map(|(_, value)| *value);
+        values.into_iter().find(|value| !value.is_nan())
+    }
 }
 
 /// Where a panel stands.
@@ -89,6 +99,9 @@ fn draw_panel(
 ) -> Result<String> {
     let mut all = Vec::new();
     for target in list(&panel["targets"]) {
+        if is_left_out(panel, &format!("Value #{}", words(&target["refId"]))) {
+            continue;
+        }
         let legend = words(&target["legendFormat"]);
         all.extend(answer(
             prometheus,
@@ -133,7 +146,7 @@ fn answer(
     legend: &str,
     (from, to): (f64, f64),
 ) -> Result<Vec<Series>> {
-    let expr = queries::filled_in(expr);
+    let expr = queries::filled_in(expr, queries::EVERY_HOST);
     let (from, to) = (from.to_string(), to.to_string());
     let data = prometheus.api(
         "/api/v1/query_range",
@@ -148,23 +161,33 @@ fn answer(
         let points = list(&one["values"]).iter();
         let points =
             points.filter_map(|point| Some((point[0].as_f64()?, words(&point[1]).parse().ok()?)));
+        let labels = one["metric"].as_object().into_iter().flatten();
+        let labels: BTreeMap<String, String> = labels
+            .map(|(label, value)| (label.clone(), words(value).to_owned()))
+            .collect();
         Series {
-            name: named(legend, &one["metric"]),
+            name: named(legend, &labels),
+            labels,
             points: points.collect(),
         }
     };
     Ok(list(&data["result"]).iter().map(series).collect())
 }
 
-/// The legend with the labels put in; of a table, the labels.
-fn named(legend: &str, labels: &Value) -> String {
-    let empty = serde_json::Map::new();
-    let labels = labels.as_object().unwrap_or(&empty);
+/// The legend with the labels put in.
+fn named(legend: &str, labels: &BTreeMap<String, String>) -> String {
     labels
         .iter()
         .fold(legend.to_owned(), |name, (label, value)| {
-            name.replace(&format!("{{{{{label}}}}}"), words(value))
+            name.replace(&format!("{{{{{label}}}}}"), value)
         })
+}
+
+/// Whether a table does not show this column.
+fn is_left_out(panel: &Value, column: &str) -> bool {
+    list(&panel["transformations"])
+        .iter()
+        .any(|one| one["options"]["excludeByName"][column] == true)
 }
 
 fn stat(panel: &Value, all: &[Series], place: Place) -> String {
@@ -176,15 +199,15 @@ fn stat(panel: &Value, all: &[Series], place: Place) -> String {
     let mut svg = String::new();
     let mut y = place.y;
     for series in all.iter().take(LINES_MAX) {
-        let Some((_, value)) = series.points.last() else {
+        let Some(value) = series.latest() else {
             continue;
         };
         let mapped = &defaults["mappings"][0]["options"][value.to_string()];
         let (shown, colour) = match mapped["text"].as_str() {
             Some(word) => (word.to_owned(), words(&mapped["color"])),
             None => (
-                told(*value, unit),
-                colour_at(&defaults["thresholds"]["steps"], *value),
+                told(value, unit),
+                colour_at(&defaults["thresholds"]["steps"], value),
             ),
         };
         let fill = match colour {
@@ -257,11 +280,8 @@ fn lines(all: &[Series], unit: &str, place: Place, (from, to): (f64, f64)) -> St
     }
     let mut y = place.y + height + 14.0;
     for (number, series) in all.iter().take(LINES_MAX).enumerate() {
-        let latest = series
-            .points
-            .last()
-            .map(|(_, value)| told(*value, unit))
-            .unwrap_or_default();
+        let latest = series.latest().map(|value| told(value, unit));
+        let latest = latest.unwrap_or_default();
         svg += &text(
             place.x,
             y,
@@ -292,7 +312,7 @@ fn states(all: &[Series], place: Place, (from, to): (f64, f64)) -> String {
     svg
 }
 
-/// The last value of each query's series, with its column's unit.
+/// A row for each set of labels; of each query the last value, with its column's unit.
 fn table(panel: &Value, all: &[Series], place: Place) -> String {
     let overrides = list(&panel["fieldConfig"]["overrides"]);
     let unit = |column: &str| {
@@ -307,18 +327,47 @@ fn table(panel: &Value, all: &[Series], place: Place) -> String {
             .find(|p| p["id"] == "unit")
             .map(|p| words(&p["value"]))
     };
-    let mut svg = String::new();
-    let (mut x, mut y) = (place.x, place.y + 12.0);
+    let shown = |series: &Series| -> BTreeMap<String, String> {
+        let mut labels = series.labels.clone();
+        labels.retain(|label, _| !is_left_out(panel, label) && label != "__name__");
+        labels
+    };
+    let mut columns: Vec<&str> = Vec::new();
+    let mut rows: BTreeMap<BTreeMap<String, String>, BTreeMap<&str, String>> = BTreeMap::new();
     for series in all {
-        let Some((_, value)) = series.points.last() else {
-            continue;
-        };
-        let shown = told(*value, unit(&series.name).unwrap_or("none"));
-        svg += &text(x, y, 11.0, "#ccccdc", &format!("{}: {shown}", series.name));
-        y += 15.0;
-        if y > place.y + place.height {
-            (x, y) = (x + 160.0, place.y + 12.0);
+        if !columns.contains(&series.name.as_str()) {
+            columns.push(&series.name);
         }
+        let row = rows.entry(shown(series)).or_default();
+        if let Some(value) = series.latest() {
+            let unit = unit(&series.name).unwrap_or("none");
+            row.insert(&series.name, told(value, unit));
+        }
+    }
+    let labels: BTreeSet<&String> = rows.keys().flat_map(BTreeMap::keys).collect();
+    let cells = u32::try_from(labels.len() + columns.len()).unwrap_or(1);
+    let width = place.width / f64::from(cells.max(1));
+    let line = |y: f64, colour: &str, cells: &mut dyn Iterator<Item = &str>| {
+        let mut x = place.x;
+        let mut svg = String::new();
+        for cell in cells {
+            svg += &text(x, y, 11.0, colour, cell);
+            x += width;
+        }
+        svg
+    };
+    let mut y = place.y + 12.0;
+    let heads = labels.iter().map(|label| label.as_str());
+    let mut svg = line(y, "#8e8e8e", &mut heads.chain(columns.iter().copied()));
+    for (row, values) in rows.iter().take(LINES_MAX) {
+        y += 16.0;
+        let names = labels
+            .iter()
+            .map(|label| row.get(*label).map_or("", String::as_str));
+        let values = columns
+            .iter()
+            .map(|column| values.get(column).map_or("-", String::as_str));
+        svg += &line(y, "#ccccdc", &mut names.chain(values));
     }
     svg
 }
@@ -335,6 +384,7 @@ fn told(value: f64, unit: &str) -> String {
         format!("{left:.1} {}", units[unit])
     };
     match unit {
+        _ if value.is_infinite() => "never".to_owned(),
         "percentunit" => format!("{:.1} %", value * 100.0),
         "bytes" => binary(value),
         "Bps" => format!("{}/s", binary(value)),

@@ -9,14 +9,15 @@ use super::super::workspace;
 use super::list;
 use super::servers::Server;
 
-/// What Grafana puts in for its variables: everything, and four scrapes.
+/// What Grafana puts in for its variables but `$instance`: everything, and four scrapes.
 const VARIABLES: &[(&str, &str)] = &[
     ("$__rate_interval", "1m"),
     ("$job", ".+"),
-    ("$instance", ".+"),
     ("$vg", ".+"),
     ("$lv", ".+"),
 ];
+/// For `$instance`.
+pub(super) const EVERY_HOST: &str = ".+";
 /// Between two points of a graph.
 pub(super) const STEP: &str = "15";
 
@@ -28,8 +29,8 @@ pub(super) struct Query {
     pub(super) expr: String,
 }
 
-/// Every query of every dashboard but those of variables.
-pub(super) fn of_dashboards() -> Result<Vec<Query>> {
+/// Every query of every dashboard but those of variables, for these hosts.
+pub(super) fn of_dashboards(hosts: &str) -> Result<Vec<Query>> {
     let mut queries = Vec::new();
     for (name, dashboard) in dashboards()? {
         let panels = list(&dashboard["panels"]).iter();
@@ -48,7 +49,7 @@ pub(super) fn of_dashboards() -> Result<Vec<Query>> {
             queries.push(Query {
                 dashboard: name.clone(),
                 place: place.to_string(),
-                expr: filled_in(expr),
+                expr: filled_in(expr, hosts),
             });
         }
     }
@@ -75,18 +76,21 @@ pub(super) fn of_variables() -> Result<Vec<(String, String, String)>> {
                 .trim_end_matches(')')
                 .rsplit_once(", ")
                 .context("label_values")?;
-            found.push((name.clone(), filled_in(series), label.to_owned()));
+            found.push((
+                name.clone(),
+                filled_in(series, EVERY_HOST),
+                label.to_owned(),
+            ));
         }
     }
     Ok(found)
 }
 
-pub(super) fn filled_in(expr: &str) -> String {
+pub(super) fn filled_in(expr: &str, hosts: &str) -> String {
+    let expr = expr.replace("$instance", hosts);
     VARIABLES
         .iter()
-        .fold(expr.to_owned(), |expr, (name, value)| {
-            expr.replace(name, value)
-        })
+        .fold(expr, |expr, (name, value)| expr.replace(name, value))
 }
 
 pub(super) fn dashboards() -> Result<Vec<(String, Value)>> {
@@ -119,7 +123,7 @@ pub(super) fn unanswered(prometheus: &Server, from: f64, to: f64) -> Result<Vec<
         dashboard,
         place,
         expr,
-    } in of_dashboards()?
+    } in of_dashboards(EVERY_HOST)?
     {
         let (from, to) = (from.to_string(), to.to_string());
         let range = [

@@ -13,8 +13,8 @@ use super::super::{tool, workspace};
 use crate::wait::wait_until;
 
 const READY: Duration = Duration::from_secs(60);
-/// Of one answer.
-const ANSWER_SECS: &str = "30";
+/// Of one answer: a fleet's hour takes its time.
+const ANSWER_SECS: &str = "120";
 
 /// One server; killed when dropped.
 #[derive(Debug)]
