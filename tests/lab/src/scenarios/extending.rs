@@ -33,6 +33,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "pool metadata grows by itself and the kernel has more of it",
         metadata,
     )
+    .patient()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "two_groups_are_extended_at_once",

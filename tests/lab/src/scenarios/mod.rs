@@ -50,6 +50,8 @@ pub struct Scenario {
     pub disks: &'static [Size],
     pub memory: Size,
     pub deadline: Duration,
+    /// It claims nothing of time, and may run while another guest does.
+    pub is_patient: bool,
     pub run: fn(&mut Lab) -> Result<()>,
 }
 
@@ -68,6 +70,7 @@ impl Scenario {
             disks: DISKS,
             memory: MEMORY,
             deadline: DEADLINE,
+            is_patient: false,
             run,
         }
     }
@@ -88,6 +91,14 @@ impl Scenario {
     #[must_use]
     pub const fn memory(self, memory: Size) -> Self {
         Self { memory, ..self }
+    }
+
+    #[must_use]
+    pub const fn patient(self) -> Self {
+        Self {
+            is_patient: true,
+            ..self
+        }
     }
 
     #[must_use]
