@@ -111,17 +111,23 @@ fn crossing(lab: &mut Lab) -> Result<()> {
         let figures = figures(chosen.map(|crossing| crossing.millis));
         figures.map(|figures| figures.median).context("no crossing")
     };
+    // dmeventd looks every 10 s: how soon it happens to look says nothing, how late it may does.
+    let slowest = |by: By| {
+        let chosen = crossings.iter().filter(|crossing| crossing.by == by);
+        chosen.fold(0.0_f64, |most, crossing| most.max(crossing.millis))
+    };
     let (ours, bare) = (median(By::Cowherd)?, median(By::Lvextend)?);
-    let theirs = median(By::Dmeventd)?;
-    let told = format!("cowherd {ours:.0} ms, lvextend {bare:.0} ms, dmeventd {theirs:.0} ms");
-    println!("{told}");
+    let told = format!("cowherd {ours:.0} ms, lvextend {bare:.0} ms");
     ensure!(
         ours <= bare + BEYOND_LVEXTEND_MS,
         "slower than lvextend: {told}"
     );
+    let (ours, theirs) = (slowest(By::Cowherd), slowest(By::Dmeventd));
+    let slow = format!("at their slowest: cowherd {ours:.0} ms, dmeventd {theirs:.0} ms");
+    println!("{told}; {slow}");
     ensure!(
         ours * 3.0 <= theirs,
-        "not three times as fast as dmeventd: {told}"
+        "not three times as fast as dmeventd {slow}"
     );
     vg.remove()
 }

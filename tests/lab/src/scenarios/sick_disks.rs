@@ -1,6 +1,8 @@
 //! Disks below a group that fail, forget or take their time: what LVM writes of an extension is lost or late, and
 //! the guard tells so, goes on serving, and extends once the disk is well.
 
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -157,13 +159,16 @@ fn dropped_writes(lab: &mut Lab) -> Result<()> {
         .wait(DEADLINE)?
         .complete()?;
     guard.wait_log("extended vg=\"vg0\"", EXTENDED)?;
+    let lock = group_lock()?;
     sick.heal()?;
     let kernel = store_size()?;
     ensure!(kernel > SNAP.as_bytes(), "the kernel has {kernel} bytes");
+    let forgotten = sh("lvs --nolocking --noheadings --units m --nosuffix -o lv_size vg0/snap")?;
     ensure!(
-        lv_size("vg0/snap")? == SNAP.as_bytes(),
-        "the extension was not forgotten"
+        forgotten == format!("{}.00", SNAP.as_mib()),
+        "the extension was not forgotten: {forgotten} MiB"
     );
+    drop(lock);
 
     let writer = Writer::start_from(&origin, Size::mib(14), Rate::MibPerSec(4), Size::mib(80))?;
     let mut smallest = kernel;
@@ -183,6 +188,21 @@ fn dropped_writes(lab: &mut Lab) -> Result<()> {
     scrapes.stop()?;
     guard.stop()?;
     Sick::remove(vg)
+}
+
+/// While it is held no command of LVM's is in the middle of writing: a disk that forgot the first half of a change and
+/// took the second would leave metadata that nobody can read.
+fn group_lock() -> Result<File> {
+    let path = "/run/lock/lvm/V_vg0";
+    loop {
+        let lock = File::create(path)?;
+        lock.lock()?;
+        // Whoever of LVM's held it last may have removed the file.
+        let held = lock.metadata()?.ino();
+        if fs::metadata(path).is_ok_and(|file| file.ino() == held) {
+            return Ok(lock);
+        }
+    }
 }
 
 /// What the kernel has of the snapshot's store, in bytes.
