@@ -35,7 +35,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     .deadline(Duration::from_secs(180)),
     Scenario::new(
         "a_crossing_is_answered_as_fast_as_by_a_bare_lvextend",
-        "median of 3 crossings: a bare lvextend and 50 ms, a third of dmeventd's at most",
+        "median of 3 crossings: a bare lvextend and 50 ms; the slowest: a third of dmeventd's",
         crossing,
     )
     .disks(DISKS)
