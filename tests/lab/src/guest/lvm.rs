@@ -1,5 +1,8 @@
 //! Volume groups and volumes of a scenario.
 
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+
 use anyhow::{Context, Result, ensure};
 
 use super::sh::{run, sh};
@@ -104,6 +107,20 @@ impl Vg {
         let vg = &self.name;
         sh(&format!("vgchange -an {vg} && vgremove -ff {vg}"))?;
         Ok(())
+    }
+}
+
+/// Holds the group's lock, as a command of LVM's that changes something, until it is dropped.
+pub fn lock_group(vg: &str) -> Result<File> {
+    let path = format!("/run/lock/lvm/V_{vg}");
+    loop {
+        let lock = File::create(&path).with_context(|| format!("opening {path}"))?;
+        lock.lock().with_context(|| format!("locking {path}"))?;
+        // Whoever of LVM's held it last may have removed the file.
+        let held = lock.metadata()?.ino();
+        if fs::metadata(&path).is_ok_and(|file| file.ino() == held) {
+            return Ok(lock);
+        }
     }
 }
 

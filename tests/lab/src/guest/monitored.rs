@@ -1,15 +1,14 @@
 //! The guest's half of the check of monitoring: a host on which everything has happened, and then the things
 //! that somebody must be woken for, each when the host says so.
 
-use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::cowherd::Cowherd;
 use super::dm::dm_status;
-use super::lvm::{Vg, lv_size};
+use super::lvm::{Vg, lock_group, lv_size};
 use super::sh::{run_for, sh};
 use super::writer::{Rate, Writer};
 use crate::args::PAGE_PORT;
@@ -118,8 +117,7 @@ impl Monitored {
     fn everything_happens(&self) -> Result<()> {
         grow("relieved/disk", "relieved/backup", Size::mib(14))?;
         grow("main/guest", "main/pool", Size::mib(120))?;
-        let lock = File::create("/run/lock/lvm/V_main")?;
-        lock.lock().context("taking the group's lock")?;
+        let lock = lock_group("main")?;
         let writer = Writer::start("/dev/main/disk", Rate::MibPerSec(8), Size::mib(28))?;
         let failed = self
             .cowherd

@@ -10,9 +10,6 @@ use super::tool::text;
 /// As many as the lab machines have at least, and enough that a writer and a
 /// guard do not take turns.
 pub const CPUS: &str = "2";
-/// What an emulated processor spares: it has no flaws to be defended from, and pages need not be cleared twice. Its
-/// clock is the host's, as good as any processor's: asking a device for the time costs a thousand times more.
-const SPARED: &str = "mitigations=off init_on_alloc=0 tsc=reliable";
 /// The first PCI slot no default device of QEMU's `pc` machine uses, with room
 /// for the two shared folders and the network card below.
 const FIRST_DISK_SLOT: usize = 0x10;
@@ -88,10 +85,8 @@ impl Machine<'_> {
     }
 
     fn command_line(&self) -> String {
-        format!(
-            "console=ttyS0 quiet panic=-1 net.ifnames=0 {SPARED} {}",
-            self.append
-        )
+        let (spared, append) = (self.accel.kernel_options(), self.append);
+        format!("console=ttyS0 quiet panic=-1 net.ifnames=0 {spared} {append}")
     }
 
     /// `restrict` keeps the guest off every network but the forwarded port.

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::Scenario;
 use crate::guest::cowherd::Cowherd;
 use crate::guest::dm::{KernelLog, Watch, dm_status};
-use crate::guest::lvm::{Vg, lv_size, lvs_field};
+use crate::guest::lvm::{Vg, lock_group, lv_size, lvs_field};
 use crate::guest::sh::sh;
 use crate::guest::writer::{Rate, Writer, verify};
 use crate::guest::{DEADLINE, Lab};
@@ -165,8 +165,7 @@ fn two_groups(lab: &mut Lab) -> Result<()> {
             .and_then(|m| m.get("cowherd_extended_bytes_total", &labels));
         added.is_some_and(|added| added > 0.0)
     };
-    let lock = std::fs::File::create("/run/lock/lvm/V_vg0")?;
-    lock.lock()?;
+    let lock = lock_group("vg0")?;
 
     for origin in &origins {
         Writer::start(origin, Rate::MibPerSec(10), Size::mib(58))?

@@ -2,14 +2,14 @@
 //! simulation proves is worth as much as its model is true. cowherd itself does not run here.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::Scenario;
 use crate::guest::dm::dm_status;
-use crate::guest::lvm::Vg;
+use crate::guest::lvm::{Vg, lock_group};
 use crate::guest::sh::{scratch_file, sh, try_sh};
 use crate::guest::writer::{Rate, Writer};
 use crate::guest::{DEADLINE, Lab};
@@ -281,8 +281,7 @@ fn locked_out(lab: &Lab) -> Result<()> {
     let vg = Vg::create("vg0", lab.disks())?;
     vg.thick("origin", Size::mib(64))?;
     let before = vg.free_bytes()?;
-    let lock = File::create("/run/lock/lvm/V_vg0")?;
-    lock.lock()?;
+    let lock = lock_group("vg0")?;
     let extend = "lvextend -L 128m vg0/origin --config global/wait_for_locks=0";
     let refused = try_sh(extend)?;
     drop(lock);

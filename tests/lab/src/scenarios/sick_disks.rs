@@ -1,8 +1,6 @@
 //! Disks below a group that fail, forget or take their time: what LVM writes of an extension is lost or late, and
 //! the guard tells so, goes on serving, and extends once the disk is well.
 
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -11,7 +9,7 @@ use super::Scenario;
 use super::coexisting::{EXTENDED, fill, is_extended};
 use crate::guest::cowherd::{Cowherd, cowherd};
 use crate::guest::dm::{dm_create, dm_reload, dm_status, dm_suspended};
-use crate::guest::lvm::{Vg, lv_size};
+use crate::guest::lvm::{Vg, lock_group, lv_size};
 use crate::guest::scrapes::Scrapes;
 use crate::guest::sh::sh;
 use crate::guest::writer::{Rate, Writer};
@@ -159,7 +157,8 @@ fn dropped_writes(lab: &mut Lab) -> Result<()> {
         .wait(DEADLINE)?
         .complete()?;
     guard.wait_log("extended vg=\"vg0\"", EXTENDED)?;
-    let lock = group_lock()?;
+    // Between two changes: of a disk that forgot half of one and took the rest nobody could read the metadata.
+    let lock = lock_group("vg0")?;
     sick.heal()?;
     let kernel = store_size()?;
     ensure!(kernel > SNAP.as_bytes(), "the kernel has {kernel} bytes");
@@ -188,21 +187,6 @@ fn dropped_writes(lab: &mut Lab) -> Result<()> {
     scrapes.stop()?;
     guard.stop()?;
     Sick::remove(vg)
-}
-
-/// While it is held no command of LVM's is in the middle of writing: a disk that forgot the first half of a change and
-/// took the second would leave metadata that nobody can read.
-fn group_lock() -> Result<File> {
-    let path = "/run/lock/lvm/V_vg0";
-    loop {
-        let lock = File::create(path)?;
-        lock.lock()?;
-        // Whoever of LVM's held it last may have removed the file.
-        let held = lock.metadata()?.ino();
-        if fs::metadata(path).is_ok_and(|file| file.ino() == held) {
-            return Ok(lock);
-        }
-    }
 }
 
 /// What the kernel has of the snapshot's store, in bytes.

@@ -10,7 +10,7 @@ use super::Scenario;
 use crate::guest::bench::stores::Devices;
 use crate::guest::cowherd::Cowherd;
 use crate::guest::dm::{KernelLog, dm_status};
-use crate::guest::lvm::Vg;
+use crate::guest::lvm::{Vg, lock_group};
 use crate::guest::memory::Hog;
 use crate::guest::root::{Root, Task, drop_caches};
 use crate::guest::sh::sh;
@@ -82,13 +82,13 @@ fn drown(lab: &mut Lab, trouble: Trouble) -> Result<()> {
     let devices = Devices::find(POOL, &["vg0-pool", "vg0-root", "vg0-filler"])?;
     let before = devices.sectors()?;
     cowherd.kill("STOP")?;
-    let lock = std::fs::File::create("/run/lock/lvm/V_vg0")?;
-    if trouble == Trouble::HeldLock {
-        lock.lock()?;
-    }
+    let lock = match trouble {
+        Trouble::HeldLock => Some(lock_group("vg0")?),
+        Trouble::None | Trouble::LittleMemory => None,
+    };
     let sick = Sick::make(&root, &filler)?;
     cowherd.kill("CONT")?;
-    if trouble == Trouble::HeldLock {
+    if let Some(lock) = lock {
         // The time the lock is held is what is tried here.
         let since = Instant::now();
         wait_until("the lock was held for long", HELD * 2, || {
