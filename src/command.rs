@@ -3,7 +3,8 @@
 //! This is the only place that starts lvm. The environment is built, never inherited: `LVM_*`, locale
 //! and PATH of whoever started us must not change what lvm does or how it prints. A program that only
 //! reads is killed at its deadline; one that writes never is, because a killed lvextend leaves
-//! devices suspended: it gets a SIGTERM, which lvm honours wherever that is safe. Both are waited for,
+//! devices suspended: it gets a SIGTERM, which lvm honours wherever that is safe, and a SIGCONT, without which a
+//! stopped one would never hear it. Both are waited for,
 //! however long a program that hangs in the kernel takes: whoever runs one has a thread for it, and
 //! starts no second one.
 
@@ -48,6 +49,15 @@ pub enum AtDeadline {
     Kill,
     /// It writes: ask it to end, and wait for as long as it takes.
     TermAndWait,
+}
+
+impl AtDeadline {
+    const fn signals(self) -> &'static [Signal] {
+        match self {
+            Self::Kill => &[Signal::KILL],
+            Self::TermAndWait => &[Signal::TERM, Signal::CONT],
+        }
+    }
 }
 
 /// What a program said and how it ended.
@@ -143,10 +153,10 @@ pub fn run_with(
             continue;
         }
         overdue = true;
-        match at_deadline {
-            AtDeadline::TermAndWait => signal(&child, Signal::TERM),
-            AtDeadline::Kill => signal(&child, Signal::KILL),
-        }
+        at_deadline
+            .signals()
+            .iter()
+            .for_each(|s| signal(&child, *s));
     }
     watch.drain().map_err(wait_error)?;
     let status = child.wait().map_err(wait_error)?;
@@ -325,6 +335,15 @@ mod tests {
             (done.stdout.as_slice(), done.status.code()),
             (b"asked\n".as_slice(), Some(3))
         );
+    }
+
+    #[test]
+    fn a_writer_that_somebody_stopped_is_woken_to_end() {
+        let script = "trap 'echo asked; exit 3' TERM; kill -STOP $$; sleep 60";
+        let done =
+            shell(script, Duration::from_millis(300), AtDeadline::TermAndWait).expect("ends");
+        assert_eq!((done.overdue, done.status.code()), (true, Some(3)));
+        assert!(done.took < LONG, "{:?}", done.took);
     }
 
     #[test]

@@ -264,10 +264,12 @@ fn web(section: &mut Section<'_>) -> Web {
     }
 }
 
-/// A path of its own: `/` is the page.
+/// A path of its own, as a request has it: nothing else is served there, and nothing in it would come encoded.
 #[must_use]
 pub fn is_telemetry_path(path: &str) -> bool {
-    path.starts_with('/') && path.len() > 1
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+    let is_taken = path == "/" || path == "/status.json" || path.starts_with("/-/");
+    path.starts_with('/') && path.chars().all(is_plain) && !is_taken
 }
 
 fn log_level(section: &mut Section<'_>) -> LogLevel {

@@ -141,27 +141,23 @@ fn unguarded(store: &Store<'_>, guarding: &Guarding) -> Option<Finding> {
         Resource::Data | Resource::Metadata => settings.thin,
         Resource::Cow => settings.snapshot,
     };
-    let is_monitored = guarding.monitored.get(store.name).copied() == Some(true);
-    let by_dmeventd = guarding.dmeventd_runs && is_monitored && lvm.is_on();
+    let by_dmeventd = guarding.is_extended_by_dmeventd(store.name, lvm);
     let says = match (guarding.cowherd_runs, by_dmeventd) {
         (true, true) => format!(
             "dmeventd extends it, too, above {} %: each looks again before it does",
             lvm.threshold
         ),
         (true, false) | (false, true) => return None,
-        (false, false) => format!(
-            "nobody extends it: {}",
-            why_not(guarding, is_monitored, lvm)
-        ),
+        (false, false) => format!("nobody extends it: {}", why_not(guarding, store.name, lvm)),
     };
     let mend = (!guarding.cowherd_runs).then(|| "systemctl enable --now cowherd".to_owned());
     Some(warning(store.name, says, mend))
 }
 
-fn why_not(guarding: &Guarding, is_monitored: bool, lvm: Autoextend) -> String {
+fn why_not(guarding: &Guarding, name: &VolumeName, lvm: Autoextend) -> String {
     let dmeventd = if !guarding.dmeventd_runs {
         "dmeventd does not run"
-    } else if !is_monitored {
+    } else if guarding.monitored.get(name) != Some(&true) {
         "dmeventd does not monitor it"
     } else if lvm.threshold > 99 {
         "dmeventd monitors it, but lvm.conf sets no threshold"

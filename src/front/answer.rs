@@ -202,6 +202,10 @@ fn ready(known: Known<'_>) -> Response<Pieces> {
     let Some(published) = known.published else {
         return text(StatusCode::SERVICE_UNAVAILABLE, NOT_YET.to_owned());
     };
+    if published.is_orphaned() {
+        let why = "the guard is gone\n".to_owned();
+        return text(StatusCode::SERVICE_UNAVAILABLE, why);
+    }
     let age = published.age();
     if age > READY_AGE_MAX {
         let why = format!("the guard has been silent for {} s\n", age.as_secs());

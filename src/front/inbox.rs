@@ -37,6 +37,9 @@ pub(super) fn read(link: UnixStream, publisher: &watch::Sender<Latest>, lock_fil
             }
             Ok(Some(FromGuard::Stop)) => return End::Stopped,
             Ok(None) | Err(LinkError::Truncated | LinkError::Read(_)) => {
+                if let Some(last) = publisher.borrow().as_ref() {
+                    last.orphan();
+                }
                 warn!("the guard is gone, its last view is served until another guard lives");
                 await_successor(lock_file);
                 return End::Superseded;

@@ -22,6 +22,8 @@ pub(super) struct Published {
     received: Instant,
     /// How old the view was when it arrived.
     lag: Duration,
+    /// The guard that made it is gone.
+    is_orphaned: AtomicBool,
     /// In the order of `Format::ALL`.
     metrics: [Exposition; Format::ALL.len()],
     page_body: OnceLock<Option<Shared>>,
@@ -50,6 +52,7 @@ impl Published {
             received: Instant::now(),
             // A clock that was set back makes it negative: then it is as young as can be.
             lag: lag.unwrap_or_default(),
+            is_orphaned: AtomicBool::new(false),
             metrics: Default::default(),
             page_body: OnceLock::new(),
             json: OnceLock::new(),
@@ -59,6 +62,15 @@ impl Published {
     /// How long ago the guard made it. From the arrival on it does not depend on the wall clock.
     pub(super) fn age(&self) -> Duration {
         self.lag.saturating_add(self.received.elapsed())
+    }
+
+    /// No other view will follow it.
+    pub(super) fn orphan(&self) {
+        self.is_orphaned.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.is_orphaned.load(Ordering::Relaxed)
     }
 
     /// For somebody who takes it compressed, or does not. Nothing when it cannot be told: the log says why.

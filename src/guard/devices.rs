@@ -1,5 +1,5 @@
 //! Follows device-mapper's events on a thread of its own, and tells which devices there are and which of them
-//! are being written to; on another, when LVM's metadata has changed.
+//! are being written to; on another, when LVM's metadata has changed; on a third, who else extends what is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::setpriority_process;
+
 use crate::model::cause::chain;
 use crate::model::policy::Timing;
 use crate::model::tally::Wake;
@@ -16,8 +18,9 @@ use crate::observe::changes::Changes;
 use crate::observe::device_mapper::{
     Described, DeviceMapper, DeviceMapperError, Found, Listed, VirtualDisks,
 };
+use crate::observe::guarding;
 
-use super::engine::Input;
+use super::message::Input;
 use super::pulses::Pulses;
 use super::workers::{self, Inputs, WORKER_STACK};
 
@@ -33,6 +36,8 @@ const LIST_MAX_UNCOUNTED: Duration = Duration::from_secs(3);
 const LIST_RETRY: Duration = Duration::from_millis(500);
 /// A script that makes many volumes is told in few steps.
 const CHANGES_EVERY: Duration = Duration::from_secs(2);
+/// Who else extends changes when somebody sets LVM up.
+const OTHERS_EVERY: Duration = Duration::from_secs(120);
 
 /// Set to have every device described again: a table swapped in place raises no event.
 pub(super) type Rescan = Arc<AtomicBool>;
@@ -83,6 +88,17 @@ pub(super) fn follow_changes(backups: PathBuf, inputs: Inputs) -> io::Result<()>
         };
         while changes.wait().is_ok() && inputs.send(Input::MetadataChanged).is_ok() {
             thread::sleep(CHANGES_EVERY);
+        }
+    })
+}
+
+/// Tells now and then who else extends, on a thread of its own: dmeventd may hang.
+pub(super) fn follow_others(lvm: PathBuf, inputs: Inputs) -> io::Result<()> {
+    workers::spawn("others", WORKER_STACK, move || {
+        let _ = setpriority_process(None, workers::PATIENT);
+        let told = || Input::Guarded(guarding::beside_us(&lvm));
+        while inputs.send(told()).is_ok() {
+            thread::sleep(OTHERS_EVERY);
         }
     })
 }

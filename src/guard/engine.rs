@@ -6,19 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::{self, Situation};
+use crate::model::audit::Guarding;
 use crate::model::history::History;
 use crate::model::inventory::Inventory;
-use crate::model::names::{Name, Resource, Uuid, VolumeId, VolumeName};
-use crate::model::plan::{Extension, Hold, Outcome, Plan};
+use crate::model::names::{Name, Resource, Uuid, VolumeName};
+use crate::model::plan::{Hold, Plan};
 use crate::model::policy::Policy;
 use crate::model::reason::Reason;
-use crate::model::relief::{Relief, Relieved};
 use crate::model::tally::{Collector, CollectorRun, Lifeboat, Tally, Wake};
 use crate::model::time::{Moment, Now};
-use crate::model::units::Bytes;
-use crate::model::view::{Build, Event, View};
-use crate::observe::device_mapper::{Found, Look};
+use crate::model::view::{Build, Event};
 
+use super::message::{Input, Order};
 use super::note::{Level, Note};
 use super::picture::News;
 use super::watch::{Lane, Watchlist};
@@ -31,82 +30,6 @@ const REPORT_LATE: Duration = Duration::from_secs(70);
 const REPORT_YIELDS: Duration = Duration::from_secs(2);
 /// A backup that finds its host under pressure, or fails, is tried again after this.
 pub(super) const BACKUP_RETRY: Duration = Duration::from_secs(60);
-
-/// Something that happened.
-#[derive(Debug)]
-pub enum Input {
-    /// The kernel's device list, read because of `wake`.
-    Listed {
-        found: Vec<Found>,
-        changed: bool,
-        events: Vec<String>,
-        wake: Wake,
-    },
-    /// The device list could not be read.
-    ListFailed {
-        error: String,
-    },
-    /// Something was written to these devices; how often that is looked for.
-    Stirred {
-        devices: Vec<Found>,
-        every: Duration,
-    },
-    Looked {
-        lane: Lane,
-        looks: Vec<(Found, Result<Look, String>)>,
-        /// What each of them cost in processor time.
-        cost: Duration,
-    },
-    Reported {
-        result: Result<Inventory, String>,
-        /// Whether lvm told everything it knows.
-        is_complete: bool,
-        faults: Vec<String>,
-        took: Duration,
-    },
-    /// What thin volumes map, of those that map something.
-    Measured {
-        result: Result<BTreeMap<VolumeId, Bytes>, String>,
-        took: Duration,
-    },
-    Carried(Outcome),
-    Relieved(Relieved),
-    /// A predecessor's extension is being mended, or has been.
-    Mending {
-        group: Uuid,
-        done: Option<Note>,
-    },
-    BackedUp {
-        group: Name,
-        error: Option<String>,
-        took: Duration,
-    },
-    /// Some lvm command, perhaps one of ours, has changed LVM's metadata.
-    MetadataChanged,
-    /// What the lifeboat carries was renewed, or could not be.
-    Lifeboat(Note),
-    /// Time passed.
-    Tick,
-}
-
-/// Something to do.
-#[derive(Debug)]
-pub enum Order {
-    Look {
-        lane: Lane,
-        devices: Vec<Found>,
-    },
-    /// Describe every device again: one has another table than before.
-    Rescan,
-    ReadReport,
-    /// Ask the kernel what these thin volumes map.
-    Measure(Vec<VolumeId>),
-    Extend(Box<Extension>),
-    Relieve(Box<Relief>),
-    BackUp(Name),
-    Publish(Box<View>),
-    Tell(Note),
-}
 
 /// The state.
 #[derive(Debug)]
@@ -122,6 +45,10 @@ pub struct Engine {
     pub(super) busy: BTreeMap<Uuid, Moment>,
     pub(super) plan: Plan,
     told: BTreeMap<(VolumeName, Resource, &'static str), Hold>,
+    /// Who else extends.
+    pub(super) guarding: Guarding,
+    /// For whom the kernel does not answer, as was told.
+    late: BTreeSet<VolumeName>,
     pub(super) events: VecDeque<Arc<Event>>,
     pub(super) report: Report,
     pub(super) backups: BTreeMap<Name, Moment>,
@@ -167,6 +94,8 @@ impl Engine {
             busy: BTreeMap::new(),
             plan: Plan::default(),
             told: BTreeMap::new(),
+            guarding: Guarding::default(),
+            late: BTreeSet::new(),
             events: VecDeque::new(),
             report: Report {
                 due: now.moment,
@@ -212,6 +141,7 @@ impl Engine {
             } => {
                 self.reported(result, is_complete, faults, took, now, &mut orders);
             }
+            Input::Guarded(guarding) => self.guarded(guarding),
             Input::Measured { result, took } => self.measured(result, took, now, &mut orders),
             Input::Carried(outcome) => self.carried(&outcome, now, &mut orders),
             Input::Relieved(relieved) => self.relieved(&relieved, now, &mut orders),
@@ -309,9 +239,13 @@ impl Engine {
 
     /// Decides, orders what is due, and publishes.
     fn settle(&mut self, now: Now, orders: &mut Vec<Order>) {
-        if self.watch.note_late(&mut self.inventory, now.moment) {
+        let is_news = self.watch.note_late(&mut self.inventory, now.moment);
+        if is_news {
             self.is_settled = false;
             self.note_news(News::Change);
+        }
+        if is_news || !self.late.is_empty() {
+            self.tell_late(now, orders);
         }
         if !self.is_settled || self.plan.ages() {
             self.plan = decide::plan(&self.situation(now));
@@ -433,6 +367,16 @@ impl Engine {
     pub(super) fn tell_once(&mut self, now: Now, orders: &mut Vec<Order>, told: Note) {
         if self.report.told.insert(told.text()) {
             self.tell(now, orders, told);
+        }
+    }
+
+    /// Tells whom the kernel does not answer for, and for whom it is no longer waited.
+    fn tell_late(&mut self, now: Now, orders: &mut Vec<Order>) {
+        let late = self.inventory.late().cloned().collect();
+        let before = std::mem::replace(&mut self.late, late);
+        let notes: Vec<Note> = Note::of_late(&before, &self.late).collect();
+        for note in notes {
+            self.tell(now, orders, note);
         }
     }
 

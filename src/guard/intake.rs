@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::decide::{self, store};
-use crate::model::inventory::Inventory;
-use crate::model::names::{Name, Target, Uuid, VolumeId};
+use crate::model::audit::{Autoextend, Guarding};
+use crate::model::inventory::{GroupObstacle, Inventory, VolumeGroup};
+use crate::model::names::{Name, Target, Uuid, VolumeId, VolumeName};
 use crate::model::plan::{End, Outcome};
 use crate::model::relief::{Relieved, Rung};
 use crate::model::tally::{Collector, CollectorRun, Wake};
@@ -13,13 +14,16 @@ use crate::model::time::{Moment, Now};
 use crate::model::units::Bytes;
 use crate::observe::device_mapper::{Found, Look};
 
-use super::engine::{BACKUP_RETRY, Engine, Order};
+use super::engine::{BACKUP_RETRY, Engine};
+use super::message::Order;
 use super::note::{Level, Note};
 use super::picture::News;
 use super::watch::Lane;
 
 /// A failed report is tried again after this; a good one that something made stale at once.
 const REPORT_RETRY: Duration = Duration::from_secs(2);
+/// A group that LVM does not tell of is asked for again after this: nothing may tell that it is back.
+const HIDDEN_RETRY: Duration = Duration::from_secs(20);
 /// LVM's own backup of its metadata is written once a group has been quiet for this long.
 const BACKUP_AFTER: Duration = Duration::from_secs(10);
 
@@ -196,7 +200,11 @@ impl Engine {
             }
             Ok(inventory) => {
                 self.tally.lvm_unknown_fields += inventory.unknown_fields;
-                self.adopt(inventory, is_complete, now);
+                let hidden = self.adopt(inventory, is_complete, now);
+                if !hidden.is_empty() {
+                    self.report.due = self.report.due.min(now.moment.after(HIDDEN_RETRY));
+                }
+                notes.extend(hidden.iter().map(hidden_group));
                 self.order_measure(orders);
             }
         }
@@ -205,6 +213,25 @@ impl Engine {
             self.tell_once(now, orders, note);
         }
         self.report.told = current;
+    }
+
+    pub(super) fn guarded(&mut self, guarding: Guarding) {
+        self.guarding = guarding;
+        self.note_others();
+    }
+
+    /// Which of the volumes dmeventd extends.
+    fn note_others(&mut self) {
+        let settings = self.guarding.settings;
+        let by_dmeventd = |name: &VolumeName, autoextend: Option<Autoextend>| {
+            autoextend.is_some_and(|lvm| self.guarding.is_extended_by_dmeventd(name, lvm))
+        };
+        let pools = self.inventory.pools.iter().map(|pool| &pool.name);
+        let pools = pools.filter(|name| by_dmeventd(name, settings.map(|lvm| lvm.thin)));
+        let snapshots = self.inventory.snapshots.iter().map(|cow| &cow.name);
+        let snapshots =
+            snapshots.filter(|name| by_dmeventd(name, settings.map(|lvm| lvm.snapshot)));
+        self.tally.extended_by_dmeventd = pools.chain(snapshots).cloned().collect();
     }
 
     fn order_measure(&mut self, orders: &mut Vec<Order>) {
@@ -241,18 +268,29 @@ impl Engine {
         }
     }
 
-    /// Replaces LVM's part of the inventory; what the kernel said last stays with its volume.
-    fn adopt(&mut self, mut inventory: Inventory, is_complete: bool, now: Now) {
+    /// Replaces LVM's part of the inventory; what the kernel said last stays with its volume. Gives the groups that a
+    /// complete report does not tell of although the kernel has their devices.
+    fn adopt(&mut self, mut inventory: Inventory, is_complete: bool, now: Now) -> Vec<Name> {
         let outdated = std::mem::take(&mut self.report.outdated);
         if !outdated.is_empty() {
             self.want_report(now.moment);
         }
+        let mut hidden = Vec::new();
         for group in &self.inventory.groups {
-            let is_missing = inventory.group(&group.uuid).is_none();
-            let is_kept = outdated.contains(&group.uuid)
-                // lvm could not read it, and the kernel still has its devices.
-                || is_missing && !is_complete && self.watch.has_group(&group.uuid);
-            if is_kept {
+            // Another one has its name now: a command would reach that one.
+            let is_told =
+                |other: &VolumeGroup| other.uuid == group.uuid || other.name == group.name;
+            let is_missing = !inventory.groups.iter().any(is_told);
+            let lives_on = is_missing && self.watch.has_group(&group.uuid);
+            if lives_on && is_complete {
+                hidden.push(group.name.clone());
+                let obstacle = Some(GroupObstacle::Hidden);
+                let group = VolumeGroup {
+                    obstacle,
+                    ..group.clone()
+                };
+                inventory.keep(&group, &self.inventory);
+            } else if lives_on || outdated.contains(&group.uuid) {
                 inventory.keep(group, &self.inventory);
             }
         }
@@ -269,7 +307,9 @@ impl Engine {
             .map(|store| store.target)
             .collect();
         self.history.retain(|target| present.contains(target));
+        self.note_others();
         self.reschedule(now, Moment::default());
+        hidden
     }
 
     pub(super) fn carried(&mut self, outcome: &Outcome, now: Now, orders: &mut Vec<Order>) {
@@ -427,4 +467,9 @@ impl Engine {
     pub(super) fn want_report(&mut self, now: Moment) {
         self.report.due = self.report.due.min(now);
     }
+}
+
+fn hidden_group(name: &Name) -> Note {
+    let message = "LVM does not tell of a volume group whose devices are in use";
+    Note::new(Level::Warn, message, name.to_string())
 }

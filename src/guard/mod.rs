@@ -1,6 +1,6 @@
 //! The shell of the privileged process: threads, clocks, and the order in which things start and stop.
 //!
-//! `engine`, `intake`, `note`, `picture`, `sight` and `watch` are pure and decide what follows from what;
+//! `engine`, `intake`, `message`, `note`, `picture`, `sight` and `watch` are pure and decide what follows from what;
 //! everything else here only carries messages to and from them. No network, no TLS, no mail, no async runtime
 //! in this process.
 
@@ -12,6 +12,7 @@ mod eyes;
 mod front;
 mod intake;
 mod lifeboat;
+mod message;
 mod note;
 mod once;
 mod picture;
@@ -22,9 +23,10 @@ mod watch;
 mod workers;
 
 pub use clock::now;
-pub use engine::{Engine, Input, Order};
+pub use engine::Engine;
 pub use eyes::KernelEyes;
 pub use lifeboat::{Berth, Manifest, ManifestError, board, handed_over};
+pub use message::{Input, Order};
 pub use note::{Level, Note};
 pub use once::{OnceError, audit_once, look_once};
 pub use run::{GuardError, Options, run};

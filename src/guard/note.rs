@@ -1,5 +1,7 @@
 //! A line for the log and the page, before anybody has formatted it.
 
+use std::collections::BTreeSet;
+
 use crate::model::names::{Resource, VolumeName};
 use crate::model::plan::{Extension, Hold};
 
@@ -58,6 +60,23 @@ impl Note {
             resource: Some(hold.target.resource),
             ..Self::new(level, "holding", hold.reason.to_string())
         }
+    }
+
+    /// Who came to the volumes that the kernel does not answer for, and who left them.
+    pub(super) fn of_late<'a>(
+        before: &'a BTreeSet<VolumeName>,
+        after: &'a BTreeSet<VolumeName>,
+    ) -> impl Iterator<Item = Self> + use<'a> {
+        let about = |level, message| {
+            move |name: &VolumeName| Self {
+                volume: Some(name.clone()),
+                ..Self::new(level, message, String::new())
+            }
+        };
+        let came = after.difference(before);
+        let left = before.difference(after);
+        came.map(about(Level::Warn, "the kernel does not answer for it"))
+            .chain(left.map(about(Level::Info, "no longer waiting for the kernel")))
     }
 
     /// For the page: message and detail in one.

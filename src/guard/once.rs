@@ -14,7 +14,8 @@ use crate::observe::guarding;
 use crate::observe::lvm::{self, LvmError};
 
 use super::clock;
-use super::engine::{Engine, Input};
+use super::engine::Engine;
+use super::message::Input;
 use super::run;
 use super::watch::Lane;
 

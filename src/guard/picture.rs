@@ -8,7 +8,8 @@ use crate::model::time::{Moment, Now};
 use crate::model::units::Bytes;
 use crate::model::view::{StoreView, View};
 
-use super::engine::{Engine, Order};
+use super::engine::Engine;
+use super::message::Order;
 
 /// The front needs no more pictures than people and scrapes can look at, and none is asked to show more:
 /// these three are no keys.

@@ -35,9 +35,10 @@ use crate::report::log::Log;
 
 use super::clock;
 use super::devices::{self, Rescan};
-use super::engine::{Engine, Input, Order};
+use super::engine::Engine;
 use super::front::{self, Front, FrontFailure, FrontSettings};
 use super::lifeboat::{self, Berth};
+use super::message::{Input, Order};
 use super::note::{Level, Note};
 use super::workers::{self, Inputs, Lanes};
 
@@ -150,7 +151,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
             .then(|| workers::run_measures(inputs.clone()))
             .transpose()
             .map_err(thread_error)?,
-        backups: workers::run_backups(lvm, inputs.clone()).map_err(thread_error)?,
+        backups: workers::run_backups(lvm.clone(), inputs.clone()).map_err(thread_error)?,
         front,
         tools,
         inputs: inputs.clone(),
@@ -162,6 +163,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         lifeboat::renew_for_ever(manifest, shell.inputs.clone()).map_err(thread_error)?;
     }
     shell.take_over();
+    devices::follow_others(lvm, shell.inputs.clone()).map_err(thread_error)?;
     devices::follow(inputs, rescan, options.policy.timing).map_err(thread_error)?;
     shell.run(&queue, &stop, log);
     drop(lock);

@@ -25,8 +25,8 @@ use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
 use crate::observe::lvm;
 
 use super::clock;
-use super::engine::Input;
 use super::eyes::KernelEyes;
+use super::message::Input;
 use super::note::{Level, Note};
 use super::watch::Lane;
 
@@ -35,7 +35,7 @@ const LANE_STACK: usize = 128 << 10;
 /// Parsing a report of a thousand volumes happens on the heap.
 pub(super) const WORKER_STACK: usize = 256 << 10;
 /// As everybody else: the guard itself is urgent.
-const PATIENT: i32 = 0;
+pub(super) const PATIENT: i32 = 0;
 /// vgcfgbackup writes one file.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(60);
 /// A lane has one order under way; a second one never waits.

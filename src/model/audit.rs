@@ -17,6 +17,15 @@ pub struct Guarding {
     pub monitored: BTreeMap<VolumeName, bool>,
 }
 
+impl Guarding {
+    /// Whether dmeventd does, when LVM's settings for volumes of its kind are these.
+    #[must_use]
+    pub fn is_extended_by_dmeventd(&self, name: &VolumeName, settings: Autoextend) -> bool {
+        let is_monitored = self.monitored.get(name).copied() == Some(true);
+        self.dmeventd_runs && is_monitored && settings.is_on()
+    }
+}
+
 /// What `lvm.conf` says of LVM's own autoextension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LvmSettings {

@@ -64,6 +64,8 @@ pub enum GroupObstacle {
     ReadOnly,
     /// Another group has the same name.
     DuplicateName,
+    /// LVM no longer tells of it, while the kernel has its devices.
+    Hidden,
 }
 
 /// What LVM sums up over a group to tell whether thin volumes promise more than there is.
@@ -241,6 +243,17 @@ impl Inventory {
             virtual_size: sums.virtual_size.saturating_add(pool.virtual_size),
             pools: sums.pools.saturating_add(pool.data.bytes(group.extent)),
         })
+    }
+
+    /// The volumes that the kernel does not answer for.
+    pub fn late(&self) -> impl Iterator<Item = &VolumeName> {
+        let pools = self.pools.iter();
+        let pools = pools.filter(|pool| matches!(pool.kernel, Kernel::Late { .. }));
+        let snapshots = self.snapshots.iter();
+        let snapshots = snapshots.filter(|cow| matches!(cow.kernel, Kernel::Late { .. }));
+        pools
+            .map(|pool| &pool.name)
+            .chain(snapshots.map(|cow| &cow.name))
     }
 
     /// Takes one group over from an earlier inventory, in place of what this one has of it.

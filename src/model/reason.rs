@@ -166,7 +166,7 @@ impl Reason {
     }
 
     /// Every label that `label` can give, for series that exist before they are needed.
-    pub const LABELS: [&str; 23] = [
+    pub const LABELS: [&str; 24] = [
         "busy",
         "clustered",
         "cooling_down",
@@ -175,6 +175,7 @@ impl Reason {
         "duplicate_name",
         "exported",
         "growth_per_hour",
+        "hidden",
         "invalid",
         "late",
         "max_size",
@@ -203,6 +204,7 @@ impl GroupObstacle {
             Self::Partial => "partial",
             Self::ReadOnly => "read_only",
             Self::DuplicateName => "duplicate_name",
+            Self::Hidden => "hidden",
         }
     }
 }
@@ -268,6 +270,9 @@ impl GroupObstacle {
             Self::Partial => "misses physical volumes",
             Self::ReadOnly => "is read-only",
             Self::DuplicateName => "has the same name as another one: rename one by its uuid",
+            Self::Hidden => {
+                "is not told of by LVM: is it another system's, or a disk left out of the devices file?"
+            }
         }
     }
 }

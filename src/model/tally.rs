@@ -1,11 +1,11 @@
 //! Counters and histograms of the guard's own work, as values that can be sent to the front.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::Name;
+use super::names::{Name, VolumeName};
 use super::time::UnixSeconds;
 use super::units::Bytes;
 
@@ -25,6 +25,8 @@ pub struct Tally {
     pub dm_event_listener_up: bool,
     /// Fields in LVM's reports that were not asked for.
     pub lvm_unknown_fields: u64,
+    /// Volumes that LVM's own autoextension covers.
+    pub extended_by_dmeventd: BTreeSet<VolumeName>,
     pub extend_duration: Histogram,
     /// Extensions wanted and not attempted, counted once each time a hold begins.
     pub suppressed: BTreeMap<String, u64>,

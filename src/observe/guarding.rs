@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::command::{self, AtDeadline};
-use crate::model::audit::{Autoextend, LvmSettings};
+use crate::model::audit::{Autoextend, Guarding, LvmSettings};
 use crate::model::names::{Name, VolumeName};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -17,6 +17,24 @@ const SETTINGS: [&str; 4] = [
     "snapshot_autoextend_threshold",
     "snapshot_autoextend_percent",
 ];
+
+/// Who extends besides a guard that runs. LVM is asked no more than it takes to know: nothing while dmeventd is not there.
+#[must_use]
+pub fn beside_us(lvm: &Path) -> Guarding {
+    let dmeventd_runs = dmeventd_runs();
+    let settings = dmeventd_runs.then(|| settings(lvm)).flatten();
+    let is_on = settings.is_some_and(|lvm| lvm.thin.is_on() || lvm.snapshot.is_on());
+    Guarding {
+        settings,
+        dmeventd_runs,
+        cowherd_runs: true,
+        monitored: if is_on {
+            monitored(lvm)
+        } else {
+            BTreeMap::new()
+        },
+    }
+}
 
 /// What `lvm.conf` and LVM's defaults say; nothing when lvm does not tell.
 #[must_use]
@@ -55,14 +73,18 @@ pub fn dmeventd_runs() -> bool {
     names.any(|name| name.trim_end() == "dmeventd")
 }
 
-/// What dmeventd monitors, by LVM's word. To be asked only while it runs: the question could start it.
+/// What dmeventd monitors, by LVM's word. LVM would start a dmeventd to ask it, so it is told of one that cannot be
+/// started; and it holds no lock, because dmeventd may not answer.
 #[must_use]
 pub fn monitored(lvm: &Path) -> BTreeMap<VolumeName, bool> {
     let words = [
         "lvs",
         "--noheadings",
+        "--nolocking",
         "--separator",
         "/",
+        "--config",
+        r#"dmeventd/executable="/dev/null""#,
         "-o",
         "vg_name,lv_name,seg_monitor",
     ];

@@ -81,7 +81,7 @@ pub fn parse(output: &[u8]) -> Result<Parsed, ReportError> {
     let mut parsed = Parsed::default();
     let mut names = BTreeSet::new();
     for sections in &document.report {
-        match group(sections) {
+        match group(sections, &mut parsed.faults) {
             Ok(Some(group)) if names.insert(group.name.clone()) => {
                 volumes(sections, &group, &mut parsed);
                 parsed.inventory.groups.push(group);
@@ -127,7 +127,8 @@ fn unknown_fields(document: &Document) -> u64 {
     unknown.len() as u64
 }
 
-fn group(sections: &Sections) -> Result<Option<VolumeGroup>, String> {
+/// A number that no extension hangs on goes to `faults` when it cannot be read.
+fn group(sections: &Sections, faults: &mut Vec<String>) -> Result<Option<VolumeGroup>, String> {
     let row = sections.vg.first();
     let Some(row) = row.filter(|row| !row.text("vg_name").is_empty()) else {
         return match sections.volumes() {
@@ -144,15 +145,21 @@ fn group(sections: &Sections) -> Result<Option<VolumeGroup>, String> {
         .iter()
         .find(|row| row.text("lv_role").contains("spare"));
     let attributes = Attributes(row.text("vg_attr"));
+    let mut or_zero = |told: Result<u64, String>| {
+        told.unwrap_or_else(|fault| {
+            faults.push(format!("{}: {fault}", row.text("vg_name")));
+            0
+        })
+    };
     Ok(Some(VolumeGroup {
         name: row.name("vg_name")?,
         uuid: row.uuid("vg_uuid")?,
         size: row.bytes("vg_size")?,
         extent,
         free: allocatable(row, &sections.pv, extent)?,
-        missing_pvs: row.number("vg_missing_pv_count").unwrap_or_default(),
-        metadata_area_size: row.bytes("vg_mda_size").unwrap_or_default(),
-        metadata_area_free: row.bytes("vg_mda_free").unwrap_or_default(),
+        missing_pvs: or_zero(row.number("vg_missing_pv_count")),
+        metadata_area_size: Bytes(or_zero(row.number("vg_mda_size"))),
+        metadata_area_free: Bytes(or_zero(row.number("vg_mda_free"))),
         pool_metadata_spare: spare
             .map(|row| row.bytes("lv_size"))
             .transpose()?

@@ -162,7 +162,7 @@ families! {
     VG_RESERVED "cowherd_vg_reserved_bytes" Gauge Bytes [vg]
         "Free space the guard's policy keeps back from automatic extension."
     VG_EXTENDABLE "cowherd_vg_extendable" Gauge Truth [vg]
-        "Whether LVM lets this host change the volume group: 0 while it is exported, shared, clustered or partial."
+        "Whether LVM lets this host change the volume group: 0 while it is exported, shared, clustered, partial, read-only or not told of by LVM."
     VG_MISSING_PVS "cowherd_vg_missing_pvs" Gauge Count [vg]
         "Physical volumes missing from the volume group (LVM vg_missing_pv_count)."
     VG_METADATA_AREA_SIZE "cowherd_vg_metadata_area_size_bytes" Gauge Bytes [vg]
@@ -244,7 +244,7 @@ families! {
         "Forecast Unix time at which the COW store is full with every permitted extension spent; +Inf if it is not filling or cannot run full."
 
     RELIEFS "cowherd_reliefs_total" Counter Count [vg, rung, result]
-        "Steps taken to give a full volume group room, by what was done and how it ended."
+        "Steps taken to give a full volume group room, by what was done and how it ended; for groups to which a rule gives relief."
 
     VOLUME_ANSWERING "cowherd_volume_answering" Gauge Truth [vg, lv]
         "Whether the kernel answered the last status request for the pool or snapshot; 0 while storage under it hangs. Absent while it is inactive."
@@ -252,6 +252,8 @@ families! {
         "Whether the device of the pool or snapshot is suspended, its I/O frozen (kernel device status). Absent while the kernel does not tell."
     GUARD_ENABLED "cowherd_guard_enabled" Gauge Truth [vg, lv]
         "Whether an enabled policy lets the guard act on the volume: no dry run, and a volume group that takes changes from this host."
+    LVM_AUTOEXTEND_ENABLED "cowherd_lvm_autoextend_enabled" Gauge Truth [vg, lv]
+        "Whether LVM's own autoextend covers the volume: dmeventd runs and monitors it (LVM seg_monitor), and lvm.conf sets a threshold."
     EXTENDS "cowherd_extends_total" Counter Count [vg, lv, resource]
         "Extensions attempted."
     EXTEND_FAILURES "cowherd_extend_failures_total" Counter Count [vg, lv, resource, reason]

@@ -12,7 +12,7 @@ use cowherd::model::names::{Name, Resource, Target, Uuid, VolumeId, VolumeName};
 use cowherd::model::plan::{Extension, Hold, Plan, Trigger};
 use cowherd::model::policy::{Growth, Policy, Reserve, Timing};
 use cowherd::model::reason::Reason;
-use cowherd::model::tally::Tally;
+use cowherd::model::tally::{Collector, CollectorRun, Lifeboat, Tally, Wake};
 use cowherd::model::time::{Moment, Now, UnixSeconds};
 use cowherd::model::units::{Bytes, Extents, Sectors};
 use cowherd::model::view::{Build, StoreView, View};
@@ -62,6 +62,39 @@ impl Herd {
         herd.group("vg0", None);
         herd.pool("vg0", "pool0", known(working(4000, PoolMode::Writable)));
         herd.snapshot("vg0", "snap0", known(valid(1000)));
+        herd
+    }
+
+    /// A host as most are: two groups with a pool and five snapshots each, and all is well.
+    pub(crate) fn ordinary() -> Self {
+        let mut herd = Self::new();
+        for (vg, pool) in [("pve", "data"), ("backup", "store")] {
+            herd.group(vg, None);
+            herd.pool(vg, pool, known(working(4000, PoolMode::Writable)));
+            for number in 1..=5 {
+                herd.snapshot(vg, &format!("{pool}-{number}"), known(valid(1000)));
+            }
+        }
+        let run = CollectorRun {
+            success: true,
+            took: Duration::from_millis(20),
+            last_success: Some(NOW.wall),
+        };
+        herd.view.tally = Tally {
+            polls: [(Wake::Timer, 10_000), (Wake::DmEvent, 12)].into(),
+            poll_last_success: Some(NOW.wall),
+            collectors: Collector::NEEDED
+                .map(|collector| (collector, run.clone()))
+                .into(),
+            dm_event_listener_up: true,
+            lifeboat: Lifeboat {
+                is_aboard: true,
+                size: Bytes::mib(12),
+                is_memory_locked: true,
+                ..Lifeboat::default()
+            },
+            ..Tally::default()
+        };
         herd
     }
 

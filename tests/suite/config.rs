@@ -205,6 +205,30 @@ fn sizes_are_read_as_lvm_people_write_them() {
 }
 
 #[test]
+fn metrics_are_served_where_a_request_can_find_them() {
+    let at = |path: &str| {
+        let text = format!("[web]\ntelemetry_path = '{path}'\n");
+        config::parse(&text, Path::new("t")).is_ok()
+    };
+    for path in ["/metrics", "/probe/lvm-metrics_1.txt", "/-metrics"] {
+        assert!(at(path), "{path}");
+    }
+    for path in [
+        "",
+        "/",
+        "metrics",
+        "/status.json",
+        "/-/ready",
+        "/a b",
+        "/metrics?x=1",
+        "/m%20",
+        "/müsli",
+    ] {
+        assert!(!at(path), "{path}");
+    }
+}
+
+#[test]
 fn what_is_no_toml_says_where() {
     let error = config::parse("dry_run = \n", Path::new("/etc/x.toml")).expect_err("no value");
     assert_eq!(error.to_string(), "configuration /etc/x.toml is not TOML");

@@ -1,5 +1,6 @@
 //! One view with everything in it that can be told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,11 @@ pub(crate) fn everything() -> View {
     snapshots(&mut herd);
     work(&mut herd);
     thin_volumes(&mut herd);
-    herd.view.tally = tally();
+    let by_both = herd.view.inventory.pools[0].name.clone();
+    herd.view.tally = Tally {
+        extended_by_dmeventd: [by_both].into(),
+        ..tally()
+    };
     herd.view.inventory.duplicate_names = 1;
     herd.view.events = events().into_iter().map(Arc::new).collect();
     herd.view
@@ -165,6 +170,10 @@ fn tally() -> Tally {
         took: Duration::from_millis(20),
         last_success,
     };
+    let once = CommandRuns {
+        runs: 1,
+        ..CommandRuns::default()
+    };
     Tally {
         reliefs: [(name("pve"), [("standby_disk".to_owned(), reliefs)].into())].into(),
         polls: [(Wake::Timer, 100), (Wake::DmEvent, 3)].into(),
@@ -186,13 +195,7 @@ fn tally() -> Tally {
                     duration: millis(&[600, 700, 800, 900, 70_000]),
                 },
             ),
-            (
-                "lvs".to_owned(),
-                CommandRuns {
-                    runs: 1,
-                    ..CommandRuns::default()
-                },
-            ),
+            ("lvs".to_owned(), once),
         ]
         .into(),
         lock_wait: millis(&[1, 2000]),
@@ -201,6 +204,7 @@ fn tally() -> Tally {
         dm_event_last: Some(UnixSeconds(1_799_999_999.0)),
         dm_event_listener_up: true,
         lvm_unknown_fields: 3,
+        extended_by_dmeventd: BTreeSet::new(),
         extend_duration: millis(&[650, 750]),
         suppressed: text(&[("no_room", 2)]),
         log_messages: text(&[("info", 12), ("warn", 3)]),

@@ -372,6 +372,7 @@ fn a_pool_that_does_not_answer_is_late_and_the_others_are_guarded() {
     let view = host.engine.view(host.now);
     let late = &view.inventory.pools[0].kernel;
     assert!(matches!(late, Kernel::Late { .. }), "{late:?}");
+    assert_eq!(host.complaints("does not answer for it"), 1);
     assert!(view.inventory.snapshots[0].usage().is_some());
     host.fill('s', 95);
     let from = host.now.moment;
@@ -437,14 +438,18 @@ fn a_device_that_is_another_by_now_is_described_anew_and_judged_by_its_own_size(
 }
 
 #[test]
-fn a_device_of_a_group_that_lvm_hides_is_never_extended() {
+fn a_group_that_lvm_hides_is_watched_and_held_until_it_tells_of_it_again() {
     let mut host = Host::of(&World::new(vec![], vec![snapshot('s', 16, 10)])).started();
-    host.inventory = Inventory::default();
+    let told = std::mem::take(&mut host.inventory);
     host.feed(Input::MetadataChanged);
     host.fill('s', 95);
     host.run(MINUTE * 10);
     assert!(host.extended().is_empty());
-    assert!(host.engine.view(host.now).inventory.snapshots.is_empty());
+    assert_eq!(host.held(), ["hidden"]);
+    assert_eq!(host.complaints("does not tell of a volume group"), 1);
+    host.inventory = told;
+    host.run(MINUTE);
+    assert_eq!(host.extended(), ["vg/snap-s cow"]);
 }
 
 #[test]

@@ -324,6 +324,10 @@ fn without_its_guard_it_serves_until_another_guard_lives() {
     let served = get(guard.address, "/metrics");
     assert_eq!(served.status, 200);
     assert!(served.body.contains("pool0"));
+    wait_for("that it is not ready", || {
+        let ready = get(guard.address, "/-/ready");
+        (ready.status, ready.body.as_str()) == (503, "the guard is gone\n")
+    });
     assert!(!guard.front.is_finished());
     let lock = File::open(&guard.lock_file.0).expect("the lock file exists");
     // The front looks at the lock by taking it for a moment.

@@ -41,8 +41,10 @@ pub(crate) fn golden(file: &str, text: &str) {
 }
 
 #[test]
-fn the_exposition_of_everything_is_as_reviewed() {
+fn the_expositions_of_everything_and_of_an_ordinary_host_are_as_reviewed() {
     golden("tests/suite/golden/metrics.txt", &exposition(&everything()));
+    let ordinary = Herd::ordinary().view;
+    golden("tests/suite/golden/ordinary.txt", &exposition(&ordinary));
 }
 
 #[test]

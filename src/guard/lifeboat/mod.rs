@@ -54,6 +54,8 @@ const PROGRAM: &str = "/usr/sbin/cowherd";
 const LVM_LOCKS: &str = "/run/lock/lvm";
 /// What is the host's in the lifeboat, too. All of it is in memory: no disk stands behind any.
 const SHARED: [&str; 6] = ["/dev", "/proc", "/sys", LVM_LOCKS, "/run/lvm", "/run/udev"];
+/// Through these LVM asks dmeventd what it monitors. They may be missing, and guarding does not need them.
+const DMEVENTD: [&str; 2] = ["/run/dmeventd-client", "/run/dmeventd-server"];
 /// lvm with all its libraries takes 8 MiB, cowherd 5; a debug build of it several times as much.
 const SIZE_MAX: &str = "96m";
 /// What is tried before anything relies on it prints its version.
@@ -198,6 +200,15 @@ fn build(boat: &Path, runtime: &Path, manifest: &Manifest) -> Result<(), Lifeboa
         if shared.exists() {
             mount_bind_recursive(shared, &target).map_err(|source| mount_error(&target, source))?;
         }
+    }
+    for pipe in DMEVENTD
+        .map(Path::new)
+        .into_iter()
+        .filter(|pipe| pipe.exists())
+    {
+        let target = manifest::inside(boat, pipe);
+        // One that has just gone is no reason to stay ashore: dmeventd is then told as extending nothing.
+        let _ = File::create(&target).and_then(|_| Ok(mount_bind(pipe, &target)?));
     }
     // Without what is mounted below: that is the lifeboat.
     let target = manifest::inside(boat, runtime);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::setpriority_process;
 
 use crate::command::{self, AtDeadline};
-use crate::guard::engine::Input;
+use crate::guard::message::Input;
 use crate::guard::note::{Level, Note};
 use crate::guard::workers::{self, Inputs, WORKER_STACK};
 use crate::model::cause::chain;

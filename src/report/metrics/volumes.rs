@@ -8,7 +8,7 @@ use crate::model::inventory::{
 };
 use crate::model::names::Resource;
 use crate::model::plan::Failure;
-use crate::model::relief::Rung;
+use crate::model::relief::{Ladder, Rung};
 use crate::model::tally::Attempts;
 use crate::model::units::Bytes;
 use crate::model::view::View;
@@ -31,15 +31,7 @@ const STATES: [&str; 6] = [
 pub(super) fn write(sheet: &mut Sheet, view: &View) {
     for group in &view.inventory.groups {
         volume_group(sheet, &view.inventory, group);
-        let reliefs = view.tally.reliefs.get(&group.name);
-        for rung in Rung::LABELS {
-            let counts = reliefs.and_then(|reliefs| reliefs.get(rung));
-            let Attempts { done, failed } = counts.copied().unwrap_or_default();
-            for (result, count) in [("done", done), ("failed", failed)] {
-                let labels = [group.name.as_str(), rung, result];
-                sheet.count(&names::RELIEFS, labels, count);
-            }
-        }
+        reliefs(sheet, view, group);
     }
     for (name, reserve) in &view.reserves {
         sheet.value(&names::VG_RESERVED, [name.as_str()], reserve.as_f64());
@@ -53,6 +45,22 @@ pub(super) fn write(sheet: &mut Sheet, view: &View) {
     }
     for figures in figures::all(view) {
         store(sheet, view, &figures);
+    }
+}
+
+/// A group without a rule for relief has none of these series: there are many groups, and few such rules.
+fn reliefs(sheet: &mut Sheet, view: &View, group: &VolumeGroup) {
+    let reliefs = view.tally.reliefs.get(&group.name);
+    if reliefs.is_none() && view.policy.ladder(&group.name) == Ladder::default() {
+        return;
+    }
+    for rung in Rung::LABELS {
+        let counts = reliefs.and_then(|reliefs| reliefs.get(rung));
+        let Attempts { done, failed } = counts.copied().unwrap_or_default();
+        for (result, count) in [("done", done), ("failed", failed)] {
+            let labels = [group.name.as_str(), rung, result];
+            sheet.count(&names::RELIEFS, labels, count);
+        }
     }
 }
 
@@ -284,6 +292,11 @@ fn snapshot_store(sheet: &mut Sheet, view: &View, figures: &Figures<'_>, snapsho
 fn enabled(sheet: &mut Sheet, view: &View, figures: &Figures<'_>) {
     let acts = figures.store.enabled && !view.policy.dry_run && figures.group.obstacle.is_none();
     sheet.truth(&names::GUARD_ENABLED, object(figures), acts);
+    let by_lvm = view
+        .tally
+        .extended_by_dmeventd
+        .contains(&figures.store.name);
+    sheet.truth(&names::LVM_AUTOEXTEND_ENABLED, object(figures), by_lvm);
 }
 
 /// What was done to the store, and what is held back.
