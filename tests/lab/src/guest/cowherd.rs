@@ -47,6 +47,13 @@ impl Cowherd {
         Self::start_as(Command::new(BINARY), log, file, config, arguments)
     }
 
+    /// With its output there, where nobody collects it: its log is empty.
+    pub fn start_into(output: File) -> Result<Self> {
+        let log = PathBuf::from(scratch_file("cowherd.log"));
+        File::create(&log).context("making cowherd's log")?;
+        Self::start_as(Command::new(BINARY), log, output, None, &[])
+    }
+
     /// The same from another root, with its log there.
     pub fn start_in(root: &Root, config: Option<&str>) -> Result<Self> {
         let (log, file) = root.log("cowherd.log")?;

@@ -29,17 +29,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "an_administrators_lvextend_at_the_same_moment_is_harmless",
         "lvextend -L+64M at the crossing: nothing fails, nothing stays suspended, both sizes agree",
         beside_lvextend,
-    ),
+    )
+    .patient(),
     Scenario::new(
         "a_renamed_group_and_volume_are_extended_by_their_new_names",
         "vgrename and lvrename while they are guarded",
         renamed,
-    ),
+    )
+    .patient(),
     Scenario::new(
         "a_volume_made_anew_under_the_same_name_is_another_one",
         "lvremove and lvcreate: the new one is judged by its own size",
         made_anew,
-    ),
+    )
+    .patient(),
     Scenario::new(
         "an_exported_group_is_left_alone_until_it_is_imported",
         "vgexport is told as such and is no error; after vgimport the group is guarded",
@@ -61,6 +64,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "lvconvert --merge above the threshold: no extension, and no series of what is gone",
         merging,
     )
+    .patient()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_stopped_guard_catches_up",
@@ -73,9 +77,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         clock_steps,
     ),
     Scenario::new(
-        "a_read_only_etc_lvm_stops_no_extension",
+        "a_read_only_etc_and_var_stop_no_extension",
         "the backup of LVM's metadata waits, the extension does not",
-        read_only_etc,
+        read_only_folders,
     ),
     Scenario::new(
         "a_storm_of_devices_delays_nothing",
@@ -109,6 +113,11 @@ fn beside_dmeventd(lab: &mut Lab) -> Result<()> {
     ensure!(lvs_field("vg0/pool", "seg_monitor")? == "monitored");
     let config = "[thin_pool.data]\nthreshold_percent = 70\n[timing]\nhorizon_secs = 0\n";
     let cowherd = Cowherd::ready(Some(config), &[])?;
+    let scrapes = Scrapes::start();
+    let pool = [("vg", "vg0"), ("lv", "pool")];
+    cowherd.wait_metrics("dmeventd is told as another guard", EXTENDED, |metrics| {
+        metrics.is("cowherd_lvm_autoextend_enabled", &pool, 1)
+    })?;
     // 71 %: one step of 20 % brings it to 59.
     Writer::start(&device, Rate::MibPerSec(20), Size::mib(182))?
         .wait(DEADLINE)?
@@ -130,6 +139,7 @@ fn beside_dmeventd(lab: &mut Lab) -> Result<()> {
     );
     ensure!(cowherd.metrics()?.sum("cowherd_extend_failures_total", &[]) < 1.0);
     ensure!(dm_suspended()?.is_empty());
+    scrapes.stop()?;
     cowherd.stop()?;
     guards::end_dmeventd()?;
     vg.remove()
@@ -349,6 +359,7 @@ fn clock_steps(lab: &mut Lab) -> Result<()> {
     let origin = vg.thick("origin", Size::mib(128))?;
     vg.cow_snapshot("origin", "snap", Size::mib(32))?;
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     let writer = Writer::start(&origin, Rate::MibPerSec(10), Size::mib(100))?;
     sh("date -s '+10 years'")?;
     let stepped = || is_extended("vg0/snap", Size::mib(32))();
@@ -358,19 +369,25 @@ fn clock_steps(lab: &mut Lab) -> Result<()> {
     ensure!(lv_size("vg0/snap")? > Size::mib(100).as_bytes());
     let ready = cowherd.get("/-/ready")?;
     ensure!(ready.status == 200, "{}", ready.body);
+    scrapes.stop()?;
     cowherd.stop()?;
     vg.remove()
 }
 
-fn read_only_etc(lab: &mut Lab) -> Result<()> {
+fn read_only_folders(lab: &mut Lab) -> Result<()> {
     let vg = Vg::create("vg0", lab.disks())?;
     let origin = vg.thick("origin", Size::mib(64))?;
     vg.cow_snapshot("origin", "snap", Size::mib(16))?;
-    sh("mount --bind /etc/lvm /etc/lvm && mount -o remount,bind,ro /etc/lvm")?;
-    ensure!(
-        std::fs::write(Path::new("/etc/lvm/x"), "").is_err(),
-        "/etc/lvm can be written"
-    );
+    for folder in ["/etc", "/var"] {
+        sh(&format!(
+            "mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}"
+        ))?;
+        let probe = Path::new(folder).join("x");
+        ensure!(
+            std::fs::write(probe, "").is_err(),
+            "{folder} can be written"
+        );
+    }
     let cowherd = Cowherd::ready(None, &[])?;
     let scrapes = Scrapes::start();
     fill(&origin, Size::mib(14))?;
@@ -386,7 +403,7 @@ fn read_only_etc(lab: &mut Lab) -> Result<()> {
     ensure!(cowherd.metrics()?.sum("cowherd_extend_failures_total", &[]) < 1.0);
     scrapes.stop()?;
     cowherd.stop()?;
-    sh("umount /etc/lvm")?;
+    sh("umount /etc /var")?;
     vg.remove()
 }
 

@@ -8,6 +8,7 @@ use super::Scenario;
 use crate::guest::cowherd::Cowherd;
 use crate::guest::dm::{KernelLog, Watch, dm_status};
 use crate::guest::lvm::{Vg, lock_group, lv_size, lvs_field};
+use crate::guest::scrapes::Scrapes;
 use crate::guest::sh::sh;
 use crate::guest::writer::{Rate, Writer, verify};
 use crate::guest::{DEADLINE, Lab};
@@ -61,6 +62,7 @@ fn data(lab: &mut Lab) -> Result<()> {
     vg.pool("pool", Size::mib(512), Size::mib(8), "")?;
     let thin = vg.thin("pool", "thin", Size::gib(3))?;
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     let kernel = KernelLog::mark("unlimited writer")?;
     let watch = Watch::start("vg0-pool-tpool");
 
@@ -83,6 +85,7 @@ fn data(lab: &mut Lab) -> Result<()> {
         m.get("cowherd_extends_total", &grown)
             .is_some_and(|count| count >= 1.0)
     })?;
+    scrapes.stop()?;
     cowherd.stop()?;
     verify(&thin, Size::mib(0), Size::mib(64))?;
     vg.remove()
@@ -157,6 +160,7 @@ fn two_groups(lab: &mut Lab) -> Result<()> {
         vg.cow_snapshot("origin", "snap", Size::mib(64))?;
     }
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     let extended = |vg: &str| {
         let labels = [("vg", vg), ("lv", "snap"), ("resource", "cow")];
         let added = cowherd
@@ -182,6 +186,7 @@ fn two_groups(lab: &mut Lab) -> Result<()> {
     wait_until("vg0 is extended once its lock is free", EXTENDED, || {
         extended("vg0")
     })?;
+    scrapes.stop()?;
     cowherd.stop()?;
     held.remove()?;
     free.remove()

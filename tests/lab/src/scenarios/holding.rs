@@ -8,6 +8,7 @@ use super::Scenario;
 use crate::guest::cowherd::{Cowherd, cowherd};
 use crate::guest::dm::{dm_create, dm_reload, dm_status};
 use crate::guest::lvm::{Vg, lv_size};
+use crate::guest::scrapes::Scrapes;
 use crate::guest::sh::{sh, try_sh};
 use crate::guest::writer::{Rate, Writer};
 use crate::guest::{DEADLINE, Lab};
@@ -67,6 +68,7 @@ fn room_comes(lab: &mut Lab) -> Result<()> {
     vg.cow_snapshot("origin", "snap", Size::mib(8))?;
     vg.leave_free(Size::mib(0))?;
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     let writer = Writer::start(&origin, Rate::MibPerSec(4), Size::mib(7))?;
     writer.wait(Duration::from_secs(60))?.complete()?;
     cowherd.wait_log("the volume group has 0 B free", TOLD)?;
@@ -74,6 +76,7 @@ fn room_comes(lab: &mut Lab) -> Result<()> {
     wait_until("the snapshot is extended", TOLD, || {
         lv_size("vg0/snap").is_ok_and(|size| size > Size::mib(8).as_bytes())
     })?;
+    scrapes.stop()?;
     cowherd.stop()?;
     vg.remove()
 }
@@ -146,6 +149,7 @@ fn full_group(lab: &mut Lab) -> Result<()> {
     vg.cow_snapshot("origin", "snap", Size::mib(64))?;
     vg.leave_free(Size::mib(12))?;
     let cowherd_ = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
 
     let writer = Writer::start(&origin, Rate::MibPerSec(4), Size::mib(68))?;
     writer.wait(Duration::from_secs(60))?.complete()?;
@@ -174,6 +178,7 @@ fn full_group(lab: &mut Lab) -> Result<()> {
             .get("cowherd_snapshot_growable_bytes", &growable)
             == Some(0.0)
     );
+    scrapes.stop()?;
     cowherd_.stop()?;
     vg.remove()
 }

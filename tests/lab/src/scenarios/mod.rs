@@ -17,6 +17,7 @@ mod serving;
 mod sick_disks;
 mod sick_host;
 mod sick_root;
+mod stopping;
 mod writer;
 
 use std::time::Duration;
@@ -124,6 +125,7 @@ pub fn all() -> Vec<Scenario> {
         sick_disks::SCENARIOS,
         sick_host::SCENARIOS,
         processes::SCENARIOS,
+        stopping::SCENARIOS,
         serving::SCENARIOS,
         refusing::SCENARIOS,
         sick_root::SCENARIOS,

@@ -22,18 +22,21 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "guard and lvextend die with devices suspended; the next guard mends and extends",
         |lab| killed_guard(lab, Point::Uncommitted),
     )
+    .patient()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_guard_killed_after_lvm_commits_leaves_nothing_suspended",
         "the same with LVM's metadata already written",
         |lab| killed_guard(lab, Point::Committed),
     )
+    .patient()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "an_lvextend_killed_by_others_is_mended_at_once",
         "the guard lives, its lvextend is killed with devices suspended, and writers go on",
         killed_lvextend,
     )
+    .patient()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_killed_front_comes_back_and_the_guard_goes_on",
@@ -50,7 +53,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "what_keeps_it_from_starting_is_one_clear_error",
         "no device-mapper, no permission, an address in use, a second guard",
         refusals,
-    ),
+    )
+    .patient(),
 ];
 
 /// Where lvextend is stopped.

@@ -1,7 +1,10 @@
 //! A host that lacks what the guard needs: settings, programs, room below /run, descriptors, processors. Each is
 //! told, is no reason to stop, and what it kept from being extended is extended once it is there again.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::iter;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,10 +13,10 @@ use anyhow::{Context, Result, ensure};
 use super::Scenario;
 use super::coexisting::{EXTENDED, fill, is_extended};
 use crate::guest::cowherd::{Cowherd, cowherd};
-use crate::guest::dm::dm_status;
+use crate::guest::dm::{dm_create, dm_status};
 use crate::guest::lvm::{Vg, lv_size};
 use crate::guest::scrapes::Scrapes;
-use crate::guest::sh::{sh, signal};
+use crate::guest::sh::{scratch_file, sh, signal};
 use crate::guest::writer::{Rate, Writer};
 use crate::guest::{DEADLINE, Lab};
 use crate::size::Size;
@@ -46,7 +49,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_guard_out_of_descriptors_extends_when_it_has_some",
-        "prlimit --nofile at what is open: told as a failed extension, served all the time, done after",
+        "no descriptor more by prlimit: told as a failed extension, served all the time, done after",
         no_descriptors,
     )
     .deadline(Duration::from_secs(120)),
@@ -57,6 +60,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     )
     .deadline(Duration::from_secs(120)),
     Scenario::new(
+        "a_group_that_lvm_no_longer_sees_is_watched_and_held",
+        "a devices file without its disks: looked at as before, held with the reason, and extended once it is seen again",
+        hidden_group,
+    )
+    .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "a_log_that_nobody_reads_delays_no_extension",
+        "standard error is a full pipe: a snapshot is extended, metrics are served, and the guard ends when told to",
+        stuck_log,
+    ),
+    Scenario::new(
         "busy_processors_cost_no_snapshot",
         "eight busy loops on two processors while a snapshot fills: extended, and metrics within a second",
         starved,
@@ -66,6 +80,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 const SNAP: Size = Size::mib(16);
 const CONF: &str = "/etc/lvm/lvm.conf";
+const STANDARD_STREAMS: u32 = 3;
+/// Linux's value on `x86_64`.
+const O_NONBLOCK: i32 = 0o4000;
 const BROKEN: &str = "devices {\n\tuse_devicesfile = \n";
 /// Where lvm is the host's.
 const ASHORE: Option<&str> = Some("[guard]\nlifeboat = false\n");
@@ -84,10 +101,15 @@ struct Guarded {
 
 impl Guarded {
     fn make(lab: &Lab, config: Option<&str>) -> Result<Self> {
+        Self::made(lab, || Cowherd::ready(config, &[]))
+    }
+
+    /// With a guard that guards.
+    fn made(lab: &Lab, start: impl FnOnce() -> Result<Cowherd>) -> Result<Self> {
         let vg = Vg::create("vg0", lab.disks())?;
         let origin = vg.thick("origin", Size::mib(64))?;
         vg.cow_snapshot("origin", "snap", SNAP)?;
-        let guard = Cowherd::ready(config, &[])?;
+        let guard = start()?;
         Ok(Self {
             vg,
             origin,
@@ -237,10 +259,9 @@ fn no_descriptors(lab: &mut Lab) -> Result<()> {
     let before = sh(&format!(
         "prlimit --pid {pid} --nofile --noheadings -o SOFT"
     ))?;
-    // No more than are open: the next one is refused.
-    sh(&format!(
-        "last=$(ls /proc/{pid}/fd | sort -n | tail -1); prlimit --pid {pid} --nofile=$((last + 1)):"
-    ))?;
+    // What is open stays open, also above the limit. Below it are the standard streams alone, so that no descriptor
+    // that the guard happened to close makes room for a new one.
+    sh(&format!("prlimit --pid {pid} --nofile={STANDARD_STREAMS}:"))?;
     guarded.fill()?;
     let snap = [("vg", "vg0"), ("lv", "snap")];
     guarded
@@ -269,6 +290,65 @@ fn no_control_node(lab: &mut Lab) -> Result<()> {
         })?;
     ensure!(node.exists(), "the node is still gone");
     ensure!(is_extended("vg0/snap", SNAP)());
+    guarded.end().map(drop)
+}
+
+fn hidden_group(lab: &mut Lab) -> Result<()> {
+    let guarded = Guarded::make(lab, ASHORE)?;
+    let good = fs::read_to_string(CONF).context("the settings")?;
+    let (off, on) = ("use_devicesfile = 0", "use_devicesfile = 1");
+    ensure!(good.contains(off), "{good}");
+    let devices = "/etc/lvm/devices/system.devices";
+    sh(&format!(
+        "mkdir -p /etc/lvm/devices && echo VERSION=1.1.1 > {devices}"
+    ))?;
+    fs::write(CONF, good.replace(off, on))?;
+    // Any change of a device is a reason to ask LVM.
+    dm_create("stir", "0 8 zero")?;
+    guarded
+        .guard
+        .wait_log("LVM does not tell of a volume group", EXTENDED)?;
+    guarded.fill()?;
+    let held = [("vg", "vg0"), ("lv", "snap"), ("reason", "hidden")];
+    guarded
+        .guard
+        .wait_metrics("the hold tells why", EXTENDED, |m| {
+            m.is("cowherd_extend_held", &held, 1)
+        })?;
+    let snap = [("vg", "vg0"), ("lv", "snap")];
+    let told = guarded
+        .guard
+        .wait_metrics("its usage is followed", EXTENDED, |m| {
+            m.get("cowherd_snapshot_cow_used_bytes", &snap) > Some(13.0 * 1024.0 * 1024.0)
+        })?;
+    ensure!(told.sum("cowherd_extends_total", &snap) < 1.0);
+    guarded.guard.wait_log("is not told of by LVM", EXTENDED)?;
+    sh(&format!("rm {devices}"))?;
+    fs::write(CONF, good)?;
+    wait_extended()?;
+    sh("dmsetup remove --retry stir")?;
+    guarded.end().map(drop)
+}
+
+fn stuck_log(lab: &mut Lab) -> Result<()> {
+    let pipe = scratch_file("pipe");
+    sh(&format!("mkfifo {pipe}"))?;
+    // Both ends, so that there is a reader, who never reads.
+    let _reader = File::options().read(true).write(true).open(&pipe)?;
+    let output = File::options().write(true).open(&pipe)?;
+    let fill = || -> Result<usize> {
+        let mut filler = File::options();
+        let mut filler = filler.write(true).custom_flags(O_NONBLOCK).open(&pipe)?;
+        let lines = [b'\n'; 4096];
+        Ok(iter::from_fn(|| filler.write(&lines).ok()).sum())
+    };
+    ensure!(fill()? > 0, "the pipe takes nothing");
+    let guarded = Guarded::made(lab, || Cowherd::start_into(output)?.until_ready())?;
+    guarded.fill()?;
+    wait_extended()?;
+    ensure!(fill()? == 0, "somebody reads the log");
+    let told = guarded.guard.metrics()?;
+    ensure!(told.sum("cowherd_log_messages_total", &[("level", "info")]) >= 2.0);
     guarded.end().map(drop)
 }
 

@@ -13,6 +13,7 @@ use crate::guest::dm::{KernelLog, dm_status};
 use crate::guest::lvm::{Vg, lock_group};
 use crate::guest::memory::Hog;
 use crate::guest::root::{Root, Task, drop_caches};
+use crate::guest::scrapes::Scrapes;
 use crate::guest::sh::sh;
 use crate::guest::writer::{Rate, Writer};
 use crate::guest::{DEADLINE, Lab};
@@ -86,6 +87,7 @@ fn drown(lab: &mut Lab, trouble: Trouble) -> Result<()> {
         Trouble::HeldLock => Some(lock_group("vg0")?),
         Trouble::None | Trouble::LittleMemory => None,
     };
+    let scrapes = Scrapes::start();
     let sick = Sick::make(&root, &filler)?;
     cowherd.kill("CONT")?;
     if let Some(lock) = lock {
@@ -108,6 +110,7 @@ fn drown(lab: &mut Lab, trouble: Trouble) -> Result<()> {
         took.as_secs_f64()
     );
     sick.recover()?;
+    scrapes.stop()?;
     println!("{}", cowherd.log()?);
     ensure!(took <= RESCUED, "the pool was extended after {took:?}");
     let told = kernel.since()?;
