@@ -224,6 +224,8 @@ families! {
 
     SNAPSHOT_INFO "cowherd_snapshot_info" Gauge Identity [vg, lv, origin, lv_uuid]
         "Classic snapshot identity (LVM origin, lv_uuid); value is always 1."
+    ORIGIN_SNAPSHOTS "cowherd_origin_snapshots" Gauge Count [vg, origin]
+        "Number of classic snapshots of a volume that has any (LVM origin)."
     SNAPSHOT_COW_SIZE "cowherd_snapshot_cow_size_bytes" Gauge Bytes [vg, lv]
         "Size of the snapshot's COW store (kernel snapshot status; LVM lv_size while the kernel does not tell)."
     SNAPSHOT_COW_USED "cowherd_snapshot_cow_used_bytes" Gauge Bytes [vg, lv]

@@ -2,6 +2,8 @@
 //!
 //! What is not known of a volume is left out: a series that ends says so, a made-up number does not.
 
+use std::collections::BTreeMap;
+
 use crate::model::inventory::{
     CowSnapshot, CowStatus, Inventory, Kernel, PoolMode, PoolStatus, PoolUsage, ThinPool,
     VolumeGroup,
@@ -43,6 +45,7 @@ pub(super) fn write(sheet: &mut Sheet, view: &View) {
     for snapshot in &view.inventory.snapshots {
         cow_snapshot(sheet, snapshot);
     }
+    origins(sheet, &view.inventory.snapshots);
     for figures in figures::all(view) {
         store(sheet, view, &figures);
     }
@@ -191,6 +194,17 @@ fn cow_snapshot(sheet: &mut Sheet, snapshot: &CowSnapshot) {
         for state in STATES {
             sheet.truth(&names::SNAPSHOT_STATE, [vg, lv, state], state == current);
         }
+    }
+}
+
+fn origins(sheet: &mut Sheet, snapshots: &[CowSnapshot]) {
+    let mut counts: BTreeMap<[&str; 2], u64> = BTreeMap::new();
+    for snapshot in snapshots {
+        let origin = [snapshot.name.vg.as_str(), &snapshot.origin];
+        *counts.entry(origin).or_default() += 1;
+    }
+    for (origin, count) in counts {
+        sheet.count(&names::ORIGIN_SNAPSHOTS, origin, count);
     }
 }
 

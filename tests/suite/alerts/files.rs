@@ -66,9 +66,11 @@ pub(super) fn yaml(path: &Path) -> Yaml {
     documents.remove(0)
 }
 
+const ALERTS: &str = "cowherd.rules.yml";
+
 pub(super) fn alerts() -> Vec<Alert> {
-    let file = yaml(&directory().join("cowherd.rules.yml"));
-    let found: Vec<Alert> = rules(&file)
+    let file = yaml(&directory().join(ALERTS));
+    let found: Vec<Alert> = rules(&file, "alert")
         .map(|rule| Alert {
             name: string(&rule["alert"]),
             expr: string(&rule["expr"]),
@@ -83,15 +85,18 @@ pub(super) fn alerts() -> Vec<Alert> {
     found
 }
 
+/// Those for fleets, and what several alerts begin with.
 pub(super) fn recordings() -> Vec<Recording> {
-    let file = yaml(&directory().join("recording.rules.yml"));
-    let found: Vec<Recording> = rules(&file)
-        .map(|rule| Recording {
+    let mut found = Vec::new();
+    for name in [ALERTS, "recording.rules.yml"] {
+        let file = yaml(&directory().join(name));
+        let before = found.len();
+        found.extend(rules(&file, "record").map(|rule| Recording {
             name: string(&rule["record"]),
             expr: string(&rule["expr"]),
-        })
-        .collect();
-    assert!(!found.is_empty(), "there are no recording rules");
+        }));
+        assert!(found.len() > before, "{name}: no recording rules");
+    }
     found
 }
 
@@ -126,10 +131,12 @@ fn asserted(test: &Yaml) -> Asserted {
     }
 }
 
-fn rules(file: &Yaml) -> impl Iterator<Item = &Yaml> {
+/// Those of a kind: `alert` or `record`.
+fn rules<'a>(file: &'a Yaml, kind: &'a str) -> impl Iterator<Item = &'a Yaml> {
     list(&file["groups"])
         .iter()
         .flat_map(|group| list(&group["rules"]))
+        .filter(move |rule| !rule[kind].is_badvalue())
 }
 
 /// Nothing where there is no list.

@@ -12,9 +12,9 @@ pub(super) const FILL_SOON: f64 = 3.0 * 86_400.0;
 
 /// Each with the alert that fires there and how its rule has it.
 pub(super) const ALERTS: &[(f64, &str, &str)] = &[
-    (DATA_FULL, "CowherdThinPoolDataSpace", ", 0.95)"),
-    (METADATA_FULL, "CowherdThinPoolMetadataSpace", ", 0.90)"),
-    (SNAPSHOT_FULL, "CowherdSnapshotSpace", ", 0.90)"),
-    (FILLS_NOW, "CowherdThinPoolWillFill", "< 4 * 3600"),
-    (FILL_SOON, "CowherdThinPoolWillFill", "< 3 * 86400"),
+    (DATA_FULL, "CowherdThinPoolDataSpace", "> 0.95"),
+    (METADATA_FULL, "CowherdThinPoolMetadataSpace", "> 0.90"),
+    (SNAPSHOT_FULL, "CowherdSnapshotSpace", "> 0.90"),
+    (FILLS_NOW, "CowherdThinPoolWillFill", "< time() + 4 * 3600"),
+    (FILL_SOON, "CowherdThinPoolWillFill", "< time() + 3 * 86400"),
 ];
