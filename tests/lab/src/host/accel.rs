@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::kernel::Kernel;
 use super::machine::{QEMU, spawn};
-use super::qemu::Machine;
+use super::qemu::{Machine, PROCESSORS};
 use super::run_dir::RunDir;
 use crate::wait::wait_for;
 
@@ -82,6 +82,7 @@ fn probe(kernel: &Kernel, initramfs: &Path) -> Result<()> {
         kernel: &kernel.image,
         initramfs,
         append: "lab_probe=1",
+        processors: PROCESSORS,
         memory_mib: PROBE_MEMORY_MIB,
         out: &run_dir.out(),
         disks: &[],

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::machine::{Boot, Build, End, Event, Guest};
-use super::qemu::Forward;
+use super::qemu::{Forward, PROCESSORS};
 use super::{Host, checks};
 use crate::args::{Demo, PAGE_PORT};
 use crate::size::Size;
@@ -43,6 +43,7 @@ fn boot(host: &Host, demo: Demo) -> Result<Guest> {
             name: "demo",
             verb: &format!("demo {}", lasts.as_deref().unwrap_or("until-stopped")),
             disks: &DISKS,
+            processors: PROCESSORS,
             memory: MEMORY,
             forward: Some(Forward {
                 host_port: demo.port,

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::machine::{Boot, Build, End, Event, Guest};
+use super::qemu::PROCESSORS;
 use super::{Host, tool};
 use crate::args::Exec;
 
@@ -15,6 +16,7 @@ pub fn exec(exec: Exec) -> Result<u8> {
         name: "exec",
         verb: "exec",
         disks: &exec.disks,
+        processors: PROCESSORS,
         memory: exec.memory,
         forward: None,
         cowherd: Build::AsFound,

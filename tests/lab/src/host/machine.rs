@@ -63,6 +63,7 @@ pub struct Boot<'a> {
     /// The words after `lab guest`; no shell characters.
     pub verb: &'a str,
     pub disks: &'a [Size],
+    pub processors: u8,
     pub memory: Size,
     pub forward: Option<Forward>,
     pub cowherd: Build,
@@ -128,6 +129,7 @@ impl Guest {
             kernel: &host.kernel.image,
             initramfs: &host.initramfs,
             append: "",
+            processors: boot.processors,
             memory_mib: boot.memory.as_mib(),
             out: &run_dir.out(),
             disks: &disks,

@@ -9,7 +9,7 @@ use super::tool::text;
 
 /// As many as the lab machines have at least, and enough that a writer and a
 /// guard do not take turns.
-pub const CPUS: &str = "2";
+pub const PROCESSORS: u8 = 2;
 /// The first PCI slot no default device of QEMU's `pc` machine uses, with room
 /// for the two shared folders and the network card below.
 const FIRST_DISK_SLOT: usize = 0x10;
@@ -32,6 +32,7 @@ pub struct Machine<'a> {
     pub initramfs: &'a Path,
     /// More words for the kernel's command line.
     pub append: &'a str,
+    pub processors: u8,
     pub memory_mib: u64,
     pub out: &'a Path,
     pub disks: &'a [PathBuf],
@@ -45,7 +46,7 @@ impl Machine<'_> {
             words.push(option.to_owned());
             words.push(value);
         };
-        push("-smp", CPUS.to_owned());
+        push("-smp", self.processors.to_string());
         push("-m", format!("{}M", self.memory_mib));
         push("-kernel", text(self.kernel)?.to_owned());
         push("-initrd", text(self.initramfs)?.to_owned());
@@ -140,6 +141,7 @@ mod tests {
             kernel: Path::new("/k"),
             initramfs: Path::new("/i"),
             append: "",
+            processors: PROCESSORS,
             memory_mib: 512,
             out: Path::new("/o"),
             disks: &[PathBuf::from("/d0")],

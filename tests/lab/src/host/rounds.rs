@@ -1,6 +1,6 @@
 //! Runs scenarios in guests: those that share one in as few as their disks
-//! allow, the others each in its own. First the patient ones, in two guests beside
-//! each other; then one guest at a time: timings are claims.
+//! allow, the others each in its own. First two guests beside each other; then, one
+//! guest at a time, those whose claims are timings.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::Host;
 use super::machine::{Boot, Build, End, Event, Guest};
-use super::qemu::DISKS_MAX;
+use super::qemu::{DISKS_MAX, PROCESSORS};
 use crate::scenarios::{self, Scenario};
 use crate::size::Size;
 use crate::verdict::{self, Outcome, Verdict};
@@ -30,18 +30,18 @@ pub struct Judged {
 
 /// Runs all of them; every scenario given has exactly one entry in the answer.
 pub fn run(host: &Host, chosen: &[Scenario]) -> Result<Vec<Judged>> {
-    let (patient, others): (Vec<Scenario>, Vec<Scenario>) =
-        chosen.iter().copied().partition(|s| s.is_patient);
-    let [one, two] = halves(&patient);
+    let (timed, others): (Vec<Scenario>, Vec<Scenario>) =
+        chosen.iter().copied().partition(|s| s.is_timed);
+    let [one, two] = halves(&others);
     let mut judged = thread::scope(|scope| {
         let beside = scope.spawn(|| in_turn(host, "beside", &two));
-        let judged = in_turn(host, "patient", &one);
+        let judged = in_turn(host, "shared", &one);
         let beside = beside.join().map_err(|_| anyhow!("a guest's thread"))?;
         let mut judged = judged?;
         judged.extend(beside?);
         anyhow::Ok(judged)
     })?;
-    judged.extend(in_turn(host, "shared", &others)?);
+    judged.extend(in_turn(host, "timed", &timed)?);
     Ok(judged)
 }
 
@@ -145,11 +145,21 @@ fn boot(host: &Host, name: &str, round: &[Scenario]) -> Result<Guest> {
             name,
             verb: &format!("scenarios {}", names.join(" ")),
             disks: &disks(round),
+            processors: processors(round),
             memory: memory.context("a round without a scenario")?,
             forward: None,
             cowherd: Build::Dev,
         },
     )
+}
+
+/// Guests beside each other share two: with one each, neither waits for the other in the middle of something.
+fn processors(round: &[Scenario]) -> u8 {
+    if round.iter().any(|s| s.is_timed) {
+        PROCESSORS
+    } else {
+        1
+    }
 }
 
 fn died(end: End) -> &'static str {

@@ -24,24 +24,28 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "pvchange -xn on the only disk with room: no_room is told, and ends with pvchange -xy",
         not_allocatable,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_pvmove_under_way_delays_no_extension",
         "extents of another volume move from disk to disk while a snapshot fills",
         moving,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "readers_of_lvms_metadata_keep_no_extension_from_its_lock",
         "eight loops of lvs while a snapshot fills: LVM lets a writer before them",
         readers,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "what_an_administrator_suspended_is_told_and_extended_once_resumed",
         "dmsetup suspend of a pool and of a snapshot: neither is extended nor resumed by the guard",
         suspended,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
 ];
 

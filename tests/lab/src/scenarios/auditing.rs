@@ -19,14 +19,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "the warnings of lvcreate, word for word, for 14 layouts",
         words,
     )
-    .patient()
     .deadline(Duration::from_secs(300)),
     Scenario::new(
         "check_says_what_lvm_does_not",
         "nobody guards, no room for the next step, a spare that is too small: and what mends each",
         beyond,
     )
-    .patient()
     .deadline(Duration::from_secs(120)),
 ];
 

@@ -24,68 +24,72 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "dmeventd_and_cowherd_extend_a_pool_once",
         "both at the same threshold: the later of the two finds it done",
         beside_dmeventd,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "an_administrators_lvextend_at_the_same_moment_is_harmless",
         "lvextend -L+64M at the crossing: nothing fails, nothing stays suspended, both sizes agree",
         beside_lvextend,
-    )
-    .patient(),
+    ),
     Scenario::new(
         "a_renamed_group_and_volume_are_extended_by_their_new_names",
         "vgrename and lvrename while they are guarded",
         renamed,
-    )
-    .patient(),
+    ),
     Scenario::new(
         "a_volume_made_anew_under_the_same_name_is_another_one",
         "lvremove and lvcreate: the new one is judged by its own size",
         made_anew,
-    )
-    .patient(),
+    ),
     Scenario::new(
         "an_exported_group_is_left_alone_until_it_is_imported",
         "vgexport is told as such and is no error; after vgimport the group is guarded",
         exported,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "a_missing_disk_holds_until_it_is_back",
         "LVM refuses changes of a partial group: that is told, and ends by itself",
         missing_disk,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_pool_switched_off_is_no_fault_and_is_watched_again",
         "vgchange -an and -ay",
         switched_off,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "a_merging_snapshot_is_left_alone_until_it_is_gone",
         "lvconvert --merge above the threshold: no extension, and no series of what is gone",
         merging,
     )
-    .patient()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_stopped_guard_catches_up",
         "SIGSTOP while a pool fills, SIGCONT: extended at the first look",
         stopped,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "a_step_of_the_wall_clock_changes_nothing",
         "ten years ahead and back while a snapshot fills",
         clock_steps,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "a_read_only_etc_and_var_stop_no_extension",
         "the backup of LVM's metadata waits, the extension does not",
         read_only_folders,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "a_storm_of_devices_delays_nothing",
         "devices made and removed in a loop: the crossing is answered, and metrics within a second",
         device_storm,
-    ),
+    )
+    .timed(),
 ];
 
 /// From the trigger to an extension that LVM has committed.

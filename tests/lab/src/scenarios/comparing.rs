@@ -24,6 +24,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "64 MiB: saved from an unlimited writer, by dmeventd not even from one of 4 MiB/s",
         cow,
     )
+    .timed()
     .disks(DISKS)
     .deadline(Duration::from_secs(180)),
     Scenario::new(
@@ -31,6 +32,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "512 MiB, error_if_no_space, 2 GiB: no failed write, never out of data space",
         pool,
     )
+    .timed()
     .disks(DISKS)
     .deadline(Duration::from_secs(180)),
     Scenario::new(
@@ -38,6 +40,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "median of 3 crossings: a bare lvextend and 50 ms; the slowest: a third of dmeventd's",
         crossing,
     )
+    .timed()
     .disks(DISKS)
     .deadline(Duration::from_secs(240)),
     Scenario::new(
@@ -45,6 +48,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a crossing is answered as fast while 200 clients send and read a byte at a time",
         slow_clients,
     )
+    .timed()
     .disks(DISKS)
     .deadline(Duration::from_secs(240)),
 ];

@@ -21,6 +21,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a 512 MiB pool under an unlimited writer of 3 GiB is never out of data space",
         data,
     )
+    .timed()
     .disks(&[Size::gib(3), Size::gib(3)])
     .deadline(Duration::from_secs(240)),
     Scenario::new(
@@ -28,19 +29,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a 64 MiB COW snapshot outlives 300 MiB written to its origin at 10 MiB/s",
         cow,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "metadata_is_extended_past_its_threshold",
         "pool metadata grows by itself and the kernel has more of it",
         metadata,
     )
-    .patient()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "two_groups_are_extended_at_once",
         "while the lock of one volume group is held, a volume of another is extended",
         two_groups,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "names_with_hyphens_are_extended",
@@ -51,7 +53,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a_kernel_event_wakes_the_loop_within_100_ms",
         "a low-water event is acted on while the timer is a minute away",
         event,
-    ),
+    )
+    .timed(),
 ];
 
 /// From the trigger to an extension that is visible everywhere.

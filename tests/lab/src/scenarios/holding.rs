@@ -21,17 +21,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "the last extents are granted, then the reason is in metrics, log and plan",
         full_group,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_hold_ends_as_soon_as_the_group_gets_room",
         "vgextend changes no device: LVM's own backup tells of it, and the snapshot is extended",
         room_comes,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "a_pool_grows_where_lvextend_use_policies_refuses",
         "a group as Proxmox VE leaves it, a thousandth of the size: LVM's step does not fit, what fits is taken",
         nearly_full_like_pve,
-    ).patient()
+    )
     .deadline(Duration::from_secs(180)),
     Scenario::new(
         "a_rule_by_tag_holds_until_the_tag_is_gone",
@@ -42,19 +44,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "an_invalid_snapshot_is_left_alone_and_reported",
         "no extent is wasted on a lost snapshot, and somebody is told",
         invalid,
-    ).patient(),
+    ),
     Scenario::new(
         "a_pool_that_needs_a_check_is_never_extended",
         "needs_check: nothing is spent on a pool whose growth the kernel refuses",
         needs_check,
-    ).patient()
+    )
     .disks(&[Size::gib(1), Size::mib(64)])
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_dry_run_changes_nothing_and_says_what_it_would",
         "dry_run: decisions are reported and nothing is extended",
         dry_run,
-    ).patient(),
+    ),
 ];
 
 const TOLD: Duration = Duration::from_secs(20);

@@ -23,7 +23,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario::new(
     "the_model_behaves_as_the_kernel",
     "modes, refusals, status numbers and extents: the stories that the simulation's model tells, told by the kernel",
     tell,
-).patient()
+)
 .disks(&[Size::gib(3), Size::gib(3)])
 .deadline(Duration::from_secs(400))];
 

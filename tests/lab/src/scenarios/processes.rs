@@ -1,6 +1,7 @@
 //! Processes that die: the guard in the middle of an extension, the front at any time, lvextend by
-//! somebody's hand. And what keeps cowherd from starting at all.
+//! somebody's hand, which may also only stop it. And what keeps cowherd from starting at all.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +11,8 @@ use crate::guest::cowherd::{BINARY, Cowherd};
 use crate::guest::dm::{dm_status, dm_suspended};
 use crate::guest::http::http_get;
 use crate::guest::lvm::{Vg, lv_size};
+use crate::guest::processes;
+use crate::guest::scrapes::Scrapes;
 use crate::guest::sh::{Output, run, sh, signal, try_sh};
 use crate::guest::writer::{Rate, Writer};
 use crate::guest::{DEADLINE, Lab};
@@ -22,22 +25,26 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "guard and lvextend die with devices suspended; the next guard mends and extends",
         |lab| killed_guard(lab, Point::Uncommitted),
     )
-    .patient()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_guard_killed_after_lvm_commits_leaves_nothing_suspended",
         "the same with LVM's metadata already written",
         |lab| killed_guard(lab, Point::Committed),
     )
-    .patient()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "an_lvextend_killed_by_others_is_mended_at_once",
         "the guard lives, its lvextend is killed with devices suspended, and writers go on",
         killed_lvextend,
     )
-    .patient()
     .deadline(Duration::from_secs(120)),
+    Scenario::new(
+        "an_lvextend_of_the_guard_that_was_stopped_is_ended_and_mended",
+        "SIGSTOP of the guard's own lvextend with devices suspended: woken at its deadline, and writers go on",
+        stopped_lvextend,
+    )
+    .timed()
+    .deadline(Duration::from_secs(240)),
     Scenario::new(
         "a_killed_front_comes_back_and_the_guard_goes_on",
         "the front is killed again and again while a snapshot is saved",
@@ -53,8 +60,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "what_keeps_it_from_starting_is_one_clear_error",
         "no device-mapper, no permission, an address in use, a second guard",
         refusals,
-    )
-    .patient(),
+    ),
 ];
 
 /// Where lvextend is stopped.
@@ -69,6 +75,10 @@ enum Point {
 /// A wrapper is no program that a lifeboat could carry.
 const ASHORE: Option<&str> = Some("[guard]\nlifeboat = false\n");
 const REAL_LVM: &str = "/run/lab-lvm/lvm";
+const FILLED: Size = Size::mib(56);
+const TRACE: &str = "/run/lab-lvm/trace";
+/// An lvextend of the guard's has a minute.
+const ENDED: Duration = Duration::from_secs(100);
 const MENDED: Duration = Duration::from_secs(40);
 
 /// A pool about to be past its threshold, with a writer's device.
@@ -81,7 +91,7 @@ fn pool_under_guard(lab: &Lab) -> Result<(Vg, String)> {
 
 fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
     let (vg, thin) = pool_under_guard(lab)?;
-    let wrapper = Wrapper::install(point, "kill -STOP $PPID")?;
+    let wrapper = Wrapper::install(point, "SIGKILL", "kill -STOP $PPID")?;
     let mut first = Cowherd::ready(ASHORE, &[])?;
     fill(&thin)?;
     wrapper.wait_killed()?;
@@ -100,15 +110,38 @@ fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
 
 fn killed_lvextend(lab: &mut Lab) -> Result<()> {
     let (vg, thin) = pool_under_guard(lab)?;
-    Wrapper::install(Point::Uncommitted, "")?;
+    Wrapper::install(Point::Uncommitted, "SIGKILL", "")?;
     let cowherd = Cowherd::ready(ASHORE, &[])?;
     fill(&thin)?;
     finish(vg, &thin, cowherd)
 }
 
+fn stopped_lvextend(lab: &mut Lab) -> Result<()> {
+    let (vg, thin) = pool_under_guard(lab)?;
+    Wrapper::install(Point::Uncommitted, "SIGSTOP", "")?;
+    let cowherd = Cowherd::ready(ASHORE, &[])?;
+    let scrapes = Scrapes::start();
+    let writer = Writer::start(&thin, Rate::Unlimited, FILLED)?;
+    wait_until("lvextend is stopped", DEADLINE, || {
+        fs::read_to_string(TRACE).is_ok_and(|told| told.contains("stopped by SIGSTOP"))
+    })?;
+    let lvextend = processes::programs()
+        .into_iter()
+        .find(|(_, line)| line.starts_with(REAL_LVM))
+        .context("no lvextend")?;
+    ensure!(processes::parent(lvextend.0) == Some(cowherd.pid()));
+    ensure!(!dm_suspended()?.is_empty(), "nothing is suspended");
+    wait_until("it is woken and ends", ENDED, || {
+        !processes::is_running(lvextend.0)
+    })?;
+    writer.wait(DEADLINE)?.complete()?;
+    scrapes.stop()?;
+    finish(vg, &thin, cowherd)
+}
+
 /// Puts the pool of 64 MiB past its threshold.
 fn fill(thin: &str) -> Result<()> {
-    Writer::start(thin, Rate::Unlimited, Size::mib(56))?
+    Writer::start(thin, Rate::Unlimited, FILLED)?
         .wait(DEADLINE)?
         .complete()
 }
@@ -119,7 +152,7 @@ fn finish(vg: Vg, thin: &str, cowherd: Cowherd) -> Result<()> {
     wait_until("nothing is suspended", MENDED, || {
         dm_suspended().is_ok_and(|list| list.is_empty())
     })?;
-    let writer = Writer::start_from(thin, Size::mib(56), Rate::MibPerSec(20), Size::mib(60))?;
+    let writer = Writer::start_from(thin, FILLED, Rate::MibPerSec(20), Size::mib(60))?;
     writer.wait(DEADLINE)?.complete()?;
     let sizes = || -> Result<(u64, u64)> { Ok((lv_size("vg0/pool")?, kernel_size()?)) };
     let agreed = wait_until("LVM and the kernel agree", DEADLINE, || {
@@ -147,14 +180,14 @@ fn kernel_size() -> Result<u64> {
     Ok(blocks * 64 * 1024)
 }
 
-/// Stands in lvm's place: the first lvextend is killed at one of its device-mapper calls.
+/// Stands in lvm's place: the first lvextend gets a signal at one of its device-mapper calls.
 struct Wrapper {
     hit: &'static str,
 }
 
 impl Wrapper {
-    /// `first` is run by the wrapper before lvextend, as a child of the guard.
-    fn install(point: Point, first: &str) -> Result<Self> {
+    /// `first` is run by the wrapper before lvextend, as a child of the guard. So is lvextend: strace is not in between.
+    fn install(point: Point, signal: &str, first: &str) -> Result<Self> {
         let at = call_number(point)?;
         let hit = "/run/lab-lvm/hit";
         sh(&format!(
@@ -165,7 +198,7 @@ impl Wrapper {
              [ \"$1\" = lvextend ] && [ ! -e {hit} ] || exec {REAL_LVM} \"$@\"\n\
              echo > {hit}\n\
              {first}\n\
-             exec strace -o /dev/null -e trace=ioctl -e inject=ioctl:signal=SIGKILL:when={at} {REAL_LVM} \"$@\"\n\
+             exec strace -D -o {TRACE} -e trace=ioctl -e inject=ioctl:signal={signal}:when={at} {REAL_LVM} \"$@\"\n\
              EOF\n\
              chmod +x /run/lab-lvm/wrapper && cp /run/lab-lvm/wrapper /usr/sbin/lvm"
         ))?;
@@ -197,7 +230,7 @@ fn call_number(point: Point) -> Result<usize> {
         "strace -o /run/lab-trace -e trace=ioctl lvextend -An --noudevsync -L 68m vg0/pool \
         --config 'backup{archive=0 backup=0} activation{monitoring=0}'",
     )?;
-    let trace = std::fs::read_to_string("/run/lab-trace").context("reading the trace")?;
+    let trace = fs::read_to_string("/run/lab-trace").context("reading the trace")?;
     let calls: Vec<&str> = trace
         .lines()
         .filter(|line| line.starts_with("ioctl("))

@@ -25,7 +25,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "tagged_snapshots_make_room_and_one_in_use_stays",
         "an expired one that is open is refused by LVM, the oldest expendable one goes, no other does",
         expendable,
-    ).patient()
+    )
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_trim_gives_a_full_pool_room",
@@ -38,6 +38,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "no write fails, a guard killed meanwhile forgets nobody, and room lets the writer go on",
         suspend,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
 ];
 

@@ -23,24 +23,28 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "dm-flakey with error_writes below LVM's metadata: lvextend fails, is told and repeated, and then extends",
         failing_writes,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_disk_that_forgets_an_extension_loses_no_snapshot",
         "dm-flakey with drop_writes: LVM knows of no extension, the kernel has it, and the next one shrinks nothing",
         dropped_writes,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
     Scenario::new(
         "a_disk_of_300_ms_a_write_delays_an_extension_and_nothing_else",
         "dm-delay below a group: pool and snapshot are extended, metrics are served within a second",
         slow_writes,
     )
+    .timed()
     .deadline(Duration::from_secs(180)),
     Scenario::new(
         "a_copy_of_a_disk_holds_until_it_is_gone",
         "two disks with one physical volume's label: LVM's refusal is told, and ends by itself",
         duplicate,
     )
+    .timed()
     .disks(&[Size::mib(512), Size::mib(512), Size::mib(512)])
     .deadline(Duration::from_secs(120)),
 ];
@@ -169,7 +173,8 @@ fn dropped_writes(lab: &mut Lab) -> Result<()> {
     );
     drop(lock);
 
-    let writer = Writer::start_from(&origin, Size::mib(14), Rate::MibPerSec(4), Size::mib(80))?;
+    // From the threshold it takes four seconds to fill what the kernel has.
+    let writer = Writer::start_from(&origin, Size::mib(14), Rate::MibPerSec(1), Size::mib(20))?;
     let mut smallest = kernel;
     wait_until("LVM and the kernel agree", DEADLINE * 3, || {
         let now = store_size().unwrap_or_default();

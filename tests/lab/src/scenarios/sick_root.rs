@@ -45,6 +45,7 @@ const fn sick(
 ) -> Scenario {
     Scenario::new(name, about, run)
         .own_guest()
+        .timed()
         .deadline(Duration::from_secs(180))
 }
 

@@ -1,4 +1,4 @@
-//! Programs that somebody stops or kills at no particular moment: an lvm that holds a lock, the guard's own lvextend,
+//! Programs that somebody stops or kills at no particular moment: an lvm that holds a lock,
 //! the guard. And a pool whose writes the kernel no longer keeps waiting.
 
 use std::fs;
@@ -17,7 +17,7 @@ use crate::guest::sh::{scratch_file, sh, signal, try_sh};
 use crate::guest::writer::{Rate, Writer, verify};
 use crate::guest::{DEADLINE, Lab};
 use crate::size::Size;
-use crate::wait::{wait_for, wait_until};
+use crate::wait::wait_until;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new(
@@ -25,14 +25,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "SIGSTOP of somebody's lvcreate: the wait for the lock is given up, told, and repeated until SIGCONT",
         foreign_lvm,
     )
+    .timed()
     .deadline(Duration::from_secs(120)),
-    Scenario::new(
-        "an_lvextend_of_the_guard_that_was_stopped_is_ended_and_mended",
-        "SIGSTOP of the guard's own lvextend: woken at its deadline, and the snapshot is extended",
-        own_lvextend,
-    )
-    .patient()
-    .deadline(Duration::from_secs(180)),
     Scenario::new(
         "a_guard_stopped_in_any_way_at_any_moment_loses_nothing",
         "SIGTERM, SIGKILL and SIGSTOP by turns under two writers: no failed write, every byte as it was",
@@ -44,12 +38,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "no_space_timeout is over in a full group: told, and writable as soon as the group gets room",
         timed_out,
     )
-    .patient()
+    .timed()
     .deadline(Duration::from_secs(120)),
 ];
 
-/// An lvextend of the guard's has a minute, and is mended within what `lvchange` takes.
-const ENDED: Duration = Duration::from_secs(100);
 const SNAP: Size = Size::mib(16);
 const PAST_THRESHOLD: Size = Size::mib(14);
 const NO_SPACE_TIMEOUT: &str = "/sys/module/dm_thin_pool/parameters/no_space_timeout";
@@ -100,33 +92,6 @@ fn stopped_lvcreate() -> Result<u32> {
     let held = try_sh("flock --nonblock /run/lock/lvm/V_vg0 true")?;
     ensure!(!held.success(), "the stopped lvcreate holds no lock");
     Ok(pid)
-}
-
-fn own_lvextend(lab: &mut Lab) -> Result<()> {
-    let (vg, origin) = snapshot(lab)?;
-    let cowherd = Cowherd::ready(None, &[])?;
-    let scrapes = Scrapes::start();
-    let writer = Writer::start(&origin, Rate::MibPerSec(8), PAST_THRESHOLD)?;
-    let guard = cowherd.pid();
-    let lvextend = wait_for("the guard's lvextend", DEADLINE, || {
-        let is_ours = |(pid, line): &(u32, String)| {
-            line.contains(" lvextend ") && processes::parent(*pid) == Some(guard)
-        };
-        processes::programs().into_iter().find(is_ours)
-    })?;
-    signal(lvextend.0, "STOP")?;
-    wait_until("it is stopped", DEADLINE, || {
-        processes::is_stopped(lvextend.0)
-    })?;
-    let is_over = || !processes::is_running(lvextend.0);
-    wait_until("it is woken and ends", ENDED, is_over)?;
-    let extended = is_extended("vg0/snap", SNAP);
-    wait_until("the snapshot is extended", EXTENDED, extended)?;
-    writer.wait(DEADLINE)?.complete()?;
-    nothing_is_suspended()?;
-    scrapes.stop()?;
-    cowherd.stop()?;
-    vg.remove()
 }
 
 fn nothing_is_suspended() -> Result<()> {

@@ -20,7 +20,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "writer_keeps_its_rate",
         "a paced writer is neither faster nor much slower than asked",
         keeps_rate,
-    ),
+    )
+    .timed(),
 ];
 
 fn reports(lab: &mut Lab) -> Result<()> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::machine::{Boot, Build, End, Event, Guest};
-use super::{Host, checks};
+use super::{Host, checks, qemu};
 use crate::args::Bench;
 use crate::samples::Part;
 use crate::size::Size;
@@ -89,6 +89,7 @@ fn measure(host: &Host, runs: u32, parts: &[Part]) -> Result<Guest> {
             name: &name,
             verb: &format!("bench {runs} {}", words.join(" ")),
             disks: &DISKS,
+            processors: qemu::PROCESSORS,
             memory: MEMORY,
             forward: None,
             cowherd: Build::Release,

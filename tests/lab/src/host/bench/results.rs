@@ -108,7 +108,7 @@ impl Conditions {
             cowherd: format!("{} {}", version.trim(), commit.trim())
                 .trim()
                 .to_owned(),
-            guest_processors: qemu::CPUS.to_owned(),
+            guest_processors: qemu::PROCESSORS.to_string(),
             accelerator: match host.accel {
                 Accel::Kvm => "KVM".to_owned(),
                 Accel::Tcg => "TCG".to_owned(),

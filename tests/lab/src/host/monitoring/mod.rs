@@ -19,7 +19,7 @@ use self::receiver::Receiver;
 use self::servers::Server;
 use super::Host;
 use super::machine::{Boot, Build, Event, Guest};
-use super::qemu::Forward;
+use super::qemu::{Forward, PROCESSORS};
 use crate::args::PAGE_PORT;
 use crate::size::Size;
 use crate::verdict::{STEP, Step};
@@ -105,6 +105,7 @@ fn boot(host: &Host, port: u16) -> Result<Guest> {
             name: NAME,
             verb: "monitored",
             disks: &DISKS,
+            processors: PROCESSORS,
             memory: MEMORY,
             forward: Some(Forward {
                 host_port: port,
