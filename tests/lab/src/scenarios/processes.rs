@@ -39,8 +39,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     )
     .deadline(Duration::from_secs(120)),
     Scenario::new(
-        "an_lvextend_of_the_guard_that_was_stopped_is_ended_and_mended",
-        "SIGSTOP of the guard's own lvextend with devices suspended: woken at its deadline, and writers go on",
+        "an_lvextend_of_the_guard_that_was_stopped_is_woken_at_its_deadline",
+        "SIGSTOP of the guard's own lvextend with devices suspended: woken, it ends what it began, and writers go on",
         stopped_lvextend,
     )
     .timed()
@@ -93,7 +93,7 @@ fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
     let (vg, thin) = pool_under_guard(lab)?;
     let wrapper = Wrapper::install(point, "SIGKILL", "kill -STOP $PPID")?;
     let mut first = Cowherd::ready(ASHORE, &[])?;
-    fill(&thin)?;
+    let writer = fill(&thin)?;
     wrapper.wait_killed()?;
     first.kill("KILL")?;
     first.wait_ended(DEADLINE)?;
@@ -105,15 +105,15 @@ fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
 
     let second = Cowherd::start(None, &[])?;
 
-    finish(vg, &thin, second)
+    mended(vg, &thin, writer, second)
 }
 
 fn killed_lvextend(lab: &mut Lab) -> Result<()> {
     let (vg, thin) = pool_under_guard(lab)?;
     Wrapper::install(Point::Uncommitted, "SIGKILL", "")?;
     let cowherd = Cowherd::ready(ASHORE, &[])?;
-    fill(&thin)?;
-    finish(vg, &thin, cowherd)
+    let writer = fill(&thin)?;
+    mended(vg, &thin, writer, cowherd)
 }
 
 fn stopped_lvextend(lab: &mut Lab) -> Result<()> {
@@ -121,7 +121,7 @@ fn stopped_lvextend(lab: &mut Lab) -> Result<()> {
     Wrapper::install(Point::Uncommitted, "SIGSTOP", "")?;
     let cowherd = Cowherd::ready(ASHORE, &[])?;
     let scrapes = Scrapes::start();
-    let writer = Writer::start(&thin, Rate::Unlimited, FILLED)?;
+    let writer = fill(&thin)?;
     wait_until("lvextend is stopped", DEADLINE, || {
         fs::read_to_string(TRACE).is_ok_and(|told| told.contains("stopped by SIGSTOP"))
     })?;
@@ -134,24 +134,27 @@ fn stopped_lvextend(lab: &mut Lab) -> Result<()> {
     wait_until("it is woken and ends", ENDED, || {
         !processes::is_running(lvextend.0)
     })?;
-    writer.wait(DEADLINE)?.complete()?;
     scrapes.stop()?;
-    finish(vg, &thin, cowherd)
+    finish(vg, &thin, writer, cowherd)
 }
 
-/// Puts the pool of 64 MiB past its threshold.
-fn fill(thin: &str) -> Result<()> {
-    Writer::start(thin, Rate::Unlimited, FILLED)?
-        .wait(DEADLINE)?
-        .complete()
+/// Puts the pool of 64 MiB past its threshold; who writes waits for what is suspended.
+fn fill(thin: &str) -> Result<Writer> {
+    Writer::start(thin, Rate::Unlimited, FILLED)
+}
+
+/// What was killed is mended.
+fn mended(vg: Vg, thin: &str, first: Writer, cowherd: Cowherd) -> Result<()> {
+    cowherd.wait_log("mended devices", MENDED)?;
+    finish(vg, thin, first, cowherd)
 }
 
 /// Nothing is suspended, writing goes on, and LVM and the kernel agree about the size.
-fn finish(vg: Vg, thin: &str, cowherd: Cowherd) -> Result<()> {
-    cowherd.wait_log("mended devices", MENDED)?;
+fn finish(vg: Vg, thin: &str, first: Writer, cowherd: Cowherd) -> Result<()> {
     wait_until("nothing is suspended", MENDED, || {
         dm_suspended().is_ok_and(|list| list.is_empty())
     })?;
+    first.wait(DEADLINE)?.complete()?;
     let writer = Writer::start_from(thin, FILLED, Rate::MibPerSec(20), Size::mib(60))?;
     writer.wait(DEADLINE)?.complete()?;
     let sizes = || -> Result<(u64, u64)> { Ok((lv_size("vg0/pool")?, kernel_size()?)) };
