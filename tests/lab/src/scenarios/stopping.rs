@@ -32,6 +32,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "SIGTERM, SIGKILL and SIGSTOP by turns under two writers: no failed write, every byte as it was",
         any_moment,
     )
+    .timed()
     .deadline(Duration::from_secs(240)),
     Scenario::new(
         "a_pool_whose_writes_have_failed_takes_them_again_with_room",
