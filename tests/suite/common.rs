@@ -72,7 +72,9 @@ impl Herd {
             herd.group(vg, None);
             herd.pool(vg, pool, known(working(4000, PoolMode::Writable)));
             for number in 1..=5 {
-                herd.snapshot(vg, &format!("{pool}-{number}"), known(valid(1000)));
+                let snapshot = herd.snapshot(vg, &format!("{pool}-{number}"), known(valid(1000)));
+                // Many of one origin are trouble.
+                snapshot.origin = format!("vm-{number}");
             }
         }
         let run = CollectorRun {

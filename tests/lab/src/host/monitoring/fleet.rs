@@ -83,6 +83,11 @@ pub fn fleet(hosts: u32, is_saved: bool) -> Result<u8> {
         settled.elapsed() > SETTLED
     })?;
     let groups = evaluations(&prometheus)?;
+    // What waits for its time costs as much as what fires.
+    let odd =
+        format!("count(ALERTS{{instance=~\"host-.*\",instance!~\"{IN_TROUBLE}\"}}) or vector(0)");
+    let odd = scalar(&prometheus, &odd)?;
+    ensure!(odd < 1.0, "{odd} alerts of hosts on which all is well");
     let figures = figures(&prometheus, hosts, &groups)?;
     println!("{}", figures.text);
     if is_saved {
