@@ -33,13 +33,7 @@ pub fn hang_for(pid: u32, long: Duration) -> bool {
     hangs() && wait_until("it goes on", long, || !hangs()).is_err()
 }
 
-/// Whether somebody has stopped it with a signal.
-#[must_use]
-pub fn is_stopped(pid: u32) -> bool {
-    state(pid) == Some('T')
-}
-
-/// `R` for running, `S` for sleeping, `D` for waiting for a disk, `T` for stopped, ...
+/// `R` for running, `S` for sleeping, `D` for waiting for a disk, ...
 fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;

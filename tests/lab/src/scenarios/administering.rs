@@ -1,8 +1,6 @@
 //! What administrators do to a group beneath the guard, and others to its lock: each with its reason told for as
 //! long as it stands in the way, and an extension when it does no more.
 
-use std::time::Duration;
-
 use anyhow::{Result, bail, ensure};
 
 use super::Scenario;
@@ -24,29 +22,25 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "pvchange -xn on the only disk with room: no_room is told, and ends with pvchange -xy",
         not_allocatable,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "a_pvmove_under_way_delays_no_extension",
         "extents of another volume move from disk to disk while a snapshot fills",
         moving,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "readers_of_lvms_metadata_keep_no_extension_from_its_lock",
         "eight loops of lvs while a snapshot fills: LVM lets a writer before them",
         readers,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "what_an_administrator_suspended_is_told_and_extended_once_resumed",
         "dmsetup suspend of a pool and of a snapshot: neither is extended nor resumed by the guard",
         suspended,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
 ];
 
 const SNAP: Size = Size::mib(16);

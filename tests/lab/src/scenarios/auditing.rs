@@ -24,8 +24,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "check_says_what_lvm_does_not",
         "nobody guards, no room for the next step, a spare that is too small: and what mends each",
         beyond,
-    )
-    .deadline(Duration::from_secs(120)),
+    ),
 ];
 
 /// What LVM reads after lvm.conf.

@@ -52,8 +52,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "LVM refuses changes of a partial group: that is told, and ends by itself",
         missing_disk,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "a_pool_switched_off_is_no_fault_and_is_watched_again",
         "vgchange -an and -ay",
@@ -64,8 +63,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a_merging_snapshot_is_left_alone_until_it_is_gone",
         "lvconvert --merge above the threshold: no extension, and no series of what is gone",
         merging,
-    )
-    .deadline(Duration::from_secs(120)),
+    ),
     Scenario::new(
         "a_stopped_guard_catches_up",
         "SIGSTOP while a pool fills, SIGCONT: extended at the first look",

@@ -29,21 +29,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a 64 MiB COW snapshot outlives 300 MiB written to its origin at 10 MiB/s",
         cow,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "metadata_is_extended_past_its_threshold",
         "pool metadata grows by itself and the kernel has more of it",
         metadata,
-    )
-    .deadline(Duration::from_secs(120)),
+    ),
     Scenario::new(
         "two_groups_are_extended_at_once",
         "while the lock of one volume group is held, a volume of another is extended",
         two_groups,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "names_with_hyphens_are_extended",
         "doubled hyphens in device names hide no volume",

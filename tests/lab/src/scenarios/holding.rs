@@ -21,8 +21,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "the last extents are granted, then the reason is in metrics, log and plan",
         full_group,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "a_hold_ends_as_soon_as_the_group_gets_room",
         "vgextend changes no device: LVM's own backup tells of it, and the snapshot is extended",
@@ -50,8 +49,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "needs_check: nothing is spent on a pool whose growth the kernel refuses",
         needs_check,
     )
-    .disks(&[Size::gib(1), Size::mib(64)])
-    .deadline(Duration::from_secs(120)),
+    .disks(&[Size::gib(1), Size::mib(64)]),
     Scenario::new(
         "a_dry_run_changes_nothing_and_says_what_it_would",
         "dry_run: decisions are reported and nothing is extended",

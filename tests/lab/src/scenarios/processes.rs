@@ -24,20 +24,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a_guard_killed_before_lvm_commits_leaves_nothing_suspended",
         "guard and lvextend die with devices suspended; the next guard mends and extends",
         |lab| killed_guard(lab, Point::Uncommitted),
-    )
-    .deadline(Duration::from_secs(120)),
+    ),
     Scenario::new(
         "a_guard_killed_after_lvm_commits_leaves_nothing_suspended",
         "the same with LVM's metadata already written",
         |lab| killed_guard(lab, Point::Committed),
-    )
-    .deadline(Duration::from_secs(120)),
+    ),
     Scenario::new(
         "an_lvextend_killed_by_others_is_mended_at_once",
         "the guard lives, its lvextend is killed with devices suspended, and writers go on",
         killed_lvextend,
-    )
-    .deadline(Duration::from_secs(120)),
+    ),
     Scenario::new(
         "an_lvextend_of_the_guard_that_was_stopped_is_woken_at_its_deadline",
         "SIGSTOP of the guard's own lvextend with devices suspended: woken, it ends what it began, and writers go on",
@@ -49,8 +46,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a_killed_front_comes_back_and_the_guard_goes_on",
         "the front is killed again and again while a snapshot is saved",
         killed_front,
-    )
-    .deadline(Duration::from_secs(120)),
+    ),
     Scenario::new(
         "a_front_whose_guard_was_killed_answers_until_the_next_one",
         "an orphaned front shows its last view, and gives way to the next guard's front",

@@ -25,21 +25,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "tagged_snapshots_make_room_and_one_in_use_stays",
         "an expired one that is open is refused by LVM, the oldest expendable one goes, no other does",
         expendable,
-    )
-    .deadline(Duration::from_secs(120)),
+    ),
     Scenario::new(
         "a_trim_gives_a_full_pool_room",
         "fstrim on a mount of the host, run out of the lifeboat: what was deleted is free, and the hold ends",
         trim,
-    )
-    .deadline(Duration::from_secs(120)),
+    ),
     Scenario::new(
         "writers_are_suspended_before_a_pool_is_full_and_resumed",
         "no write fails, a guard killed meanwhile forgets nobody, and room lets the writer go on",
         suspend,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
 ];
 
 const TOLD: Duration = Duration::from_secs(20);

@@ -23,15 +23,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "dm-flakey with error_writes below LVM's metadata: lvextend fails, is told and repeated, and then extends",
         failing_writes,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "a_disk_that_forgets_an_extension_loses_no_snapshot",
         "dm-flakey with drop_writes: LVM knows of no extension, the kernel has it, and the next one shrinks nothing",
         dropped_writes,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "a_disk_of_300_ms_a_write_delays_an_extension_and_nothing_else",
         "dm-delay below a group: pool and snapshot are extended, metrics are served within a second",
@@ -45,8 +43,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         duplicate,
     )
     .timed()
-    .disks(&[Size::mib(512), Size::mib(512), Size::mib(512)])
-    .deadline(Duration::from_secs(120)),
+    .disks(&[Size::mib(512), Size::mib(512), Size::mib(512)]),
 ];
 
 const SNAP: Size = Size::mib(16);

@@ -28,50 +28,43 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a syntax error in lvm.conf: told as stale, and a snapshot is extended with the settings of before",
         broken_settings_aboard,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "a_broken_lvm_conf_is_told_until_it_is_mended",
         "the same without a lifeboat: LVM's own words, and an extension after the repair",
         broken_settings_ashore,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "an_lvm_that_is_gone_or_no_program_is_told_until_it_is_back",
         "without a lifeboat: lvm moved away, then not executable, then back",
         no_lvm,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "no_room_for_the_guards_own_notes_stops_no_extension",
         "/run/cowherd is a full file system: extended all the same, and the path is told",
         no_room_for_notes,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "a_guard_out_of_descriptors_extends_when_it_has_some",
         "no descriptor more by prlimit: told as a failed extension, served all the time, done after",
         no_descriptors,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "a_control_node_that_is_gone_is_made_again_and_costs_nothing",
         "no /dev/mapper/control under a running guard: the guard's lvm makes it, and a snapshot is extended",
         no_control_node,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "a_group_that_lvm_no_longer_sees_is_watched_and_held",
         "a devices file without its disks: looked at as before, held with the reason, and extended once it is seen again",
         hidden_group,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "a_log_that_nobody_reads_delays_no_extension",
         "standard error is a full pipe: a snapshot is extended, metrics are served, and the guard ends when told to",

@@ -25,8 +25,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "SIGSTOP of somebody's lvcreate: the wait for the lock is given up, told, and repeated until SIGCONT",
         foreign_lvm,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
     Scenario::new(
         "a_guard_stopped_in_any_way_at_any_moment_loses_nothing",
         "SIGTERM, SIGKILL and SIGSTOP by turns under two writers: no failed write, every byte as it was",
@@ -39,8 +38,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "no_space_timeout is over in a full group: told, and writable as soon as the group gets room",
         timed_out,
     )
-    .timed()
-    .deadline(Duration::from_secs(120)),
+    .timed(),
 ];
 
 const SNAP: Size = Size::mib(16);
