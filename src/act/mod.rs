@@ -26,11 +26,11 @@ pub use hands::{Hands, Tool, Tools};
 
 /// How `act` sees the kernel. The guard implements it with the eyes of `observe`.
 pub trait Eyes {
-    /// The present state of a store.
+    /// The present state of a store; nothing when it has no device, as after it was switched off.
     ///
     /// # Errors
     /// A text for people when the kernel's answer cannot be had.
-    fn sight(&self, target: &Target) -> Result<Sight, String>;
+    fn sight(&self, target: &Target) -> Result<Option<Sight>, String>;
 
     /// Every device of a volume group.
     ///
@@ -47,6 +47,8 @@ pub struct Sight {
     /// Neither failed, nor invalid, nor merging, nor waiting for a check.
     pub sound: bool,
 }
+
+const GONE: &str = "its device is gone";
 
 /// Extends one store, verified.
 #[must_use]
@@ -92,13 +94,14 @@ fn steps(hands: &impl Hands, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
 fn changed(eyes: &impl Eyes, extension: &Extension) -> Option<String> {
     match eyes.sight(&extension.target) {
         Err(error) => Some(error),
-        Ok(sight) if sight.suspended => Some("the device is suspended".to_owned()),
-        Ok(sight) if !sight.sound => Some("the volume is damaged".to_owned()),
-        Ok(sight) if sight.total != extension.kernel_total => Some(format!(
+        Ok(None) => Some(GONE.to_owned()),
+        Ok(Some(sight)) if sight.suspended => Some("the device is suspended".to_owned()),
+        Ok(Some(sight)) if !sight.sound => Some("the volume is damaged".to_owned()),
+        Ok(Some(sight)) if sight.total != extension.kernel_total => Some(format!(
             "the store holds {} instead of {}",
             sight.total, extension.kernel_total
         )),
-        Ok(_) => None,
+        Ok(Some(_)) => None,
     }
 }
 
@@ -121,7 +124,11 @@ fn run(hands: &impl Hands, eyes: &impl Eyes, outcome: &mut Outcome) -> End {
         }
     }
     match eyes.sight(&extension.target) {
-        Ok(sight) if sight.total > extension.kernel_total => End::Extended {
+        // Somebody switched it off or removed it: no fault, and nothing to claim.
+        Ok(None) => End::Changed {
+            found: GONE.to_owned(),
+        },
+        Ok(Some(sight)) if sight.total > extension.kernel_total => End::Extended {
             kernel_total: sight.total,
         },
         Ok(_) if finished.overdue => failed(Failure::Timeout, finished.complaint()),

@@ -4,7 +4,9 @@ use crate::act::{Eyes, Sight};
 use crate::model::inventory::{CowStatus, Layer, PoolStatus};
 use crate::model::names::{Resource, Target, Uuid};
 use crate::model::units::{Bytes, THIN_METADATA_BLOCK};
-use crate::observe::device_mapper::{DeviceMapper, DeviceStatus, Found, Watched};
+use crate::observe::device_mapper::{
+    DeviceMapper, DeviceMapperError, DeviceStatus, Found, Watched,
+};
 
 /// Reads the kernel through its own control node.
 #[derive(Debug)]
@@ -18,16 +20,7 @@ impl KernelEyes {
         Self { kernel }
     }
 
-    /// A thin pool's chunk size stands in its table, not in its status.
-    fn chunk(&self, found: &Found) -> Result<Bytes, String> {
-        self.kernel
-            .thin_pool_chunk(found)
-            .map_err(|error| crate::model::cause::chain(&error))
-    }
-}
-
-impl Eyes for KernelEyes {
-    fn sight(&self, target: &Target) -> Result<Sight, String> {
+    fn read(&self, target: &Target) -> Result<Sight, DeviceMapperError> {
         let watched = match target.resource {
             Resource::Data | Resource::Metadata => Watched::ThinPool,
             Resource::Cow => Watched::Snapshot,
@@ -37,16 +30,15 @@ impl Eyes for KernelEyes {
             volume: target.volume.clone(),
             target: watched,
         };
-        let look = self
-            .kernel
-            .look(&found)
-            .map_err(|error| crate::model::cause::chain(&error))?;
+        let look = self.kernel.look(&found)?;
         let (total, sound) = match &look.status {
             DeviceStatus::Pool(PoolStatus::Working(usage)) => {
                 let total = if target.resource == Resource::Metadata {
                     THIN_METADATA_BLOCK.saturating_mul(usage.metadata_total_blocks)
                 } else {
-                    Bytes(usage.data_total_blocks).saturating_mul(self.chunk(&found)?.0)
+                    // The size of its chunks stands in its table, not in its status.
+                    let chunk = self.kernel.thin_pool_chunk(&found)?;
+                    Bytes(usage.data_total_blocks).saturating_mul(chunk.0)
                 };
                 (total, !usage.needs_check)
             }
@@ -65,6 +57,16 @@ impl Eyes for KernelEyes {
             suspended: look.suspended,
             sound,
         })
+    }
+}
+
+impl Eyes for KernelEyes {
+    fn sight(&self, target: &Target) -> Result<Option<Sight>, String> {
+        match self.read(target) {
+            Ok(sight) => Ok(Some(sight)),
+            Err(error) if error.is_gone() => Ok(None),
+            Err(error) => Err(crate::model::cause::chain(&error)),
+        }
     }
 
     fn layers(&self, group: &Uuid) -> Result<Vec<Layer>, String> {

@@ -352,7 +352,7 @@ impl Engine {
                 detail: found.clone(),
                 ..Note::of(
                     Level::Info,
-                    "changed before it could be extended",
+                    "changed while it was to be extended",
                     extension,
                 )
             },

@@ -100,7 +100,7 @@ impl History {
             .entry(outcome.extension.target.clone())
             .or_default();
         match &outcome.end {
-            // Nothing was run: somebody else was faster. What is known must be read again first.
+            // Somebody else was faster. What is known must be read again first.
             End::Changed { .. } => track.note_changed(now.moment, policy),
             End::Extended { .. } => track.note_success(outcome.extension.added(), now),
             End::Failed { failure, .. } => track.note_failure(*failure, now.moment, policy),

@@ -172,7 +172,7 @@ pub enum End {
     Extended {
         kernel_total: Bytes,
     },
-    /// The store was no longer as planned: nothing was run.
+    /// The store is no longer as planned, or its device was taken away: nothing is claimed.
     Changed {
         found: String,
     },

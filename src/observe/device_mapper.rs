@@ -5,11 +5,12 @@
 //! list and compare event numbers, look, then poll the control descriptor; in that order none is lost.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use devicemapper::{
-    DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmNameBuf, DmOptions, DmUuidBuf,
+    DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmNameBuf, DmOptions, DmUuidBuf, errors,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -37,7 +38,7 @@ pub enum DeviceMapperError {
     Ioctl {
         action: &'static str,
         device: String,
-        source: Box<DmError>,
+        source: io::Error,
     },
     #[error("{device} has {found} targets, expected 1")]
     Targets { device: String, found: usize },
@@ -51,6 +52,14 @@ pub enum DeviceMapperError {
     Retyped { device: String, found: String },
     #[error("wait for device-mapper events")]
     Poll { source: rustix::io::Errno },
+}
+
+impl DeviceMapperError {
+    /// Whether the kernel has no such device.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Ioctl { source, .. } if source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()))
+    }
 }
 
 /// Where the kernel has a folder for each device that no hardware stands behind, as for each of ours.
@@ -400,6 +409,11 @@ fn failed(action: &'static str, device: &str) -> impl FnOnce(DmError) -> DeviceM
     move |source| DeviceMapperError::Ioctl {
         action,
         device,
-        source: Box::new(source),
+        source: if let DmError::Core(errors::Error::Ioctl(_, _, _, errno)) = source {
+            // The crate's own text is the whole header of the request.
+            (*errno).into()
+        } else {
+            io::Error::other(source)
+        },
     }
 }

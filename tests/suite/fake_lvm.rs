@@ -129,14 +129,17 @@ impl Hands for Rig {
 }
 
 impl Eyes for Rig {
-    fn sight(&self, _: &Target) -> Result<Sight, String> {
+    fn sight(&self, _: &Target) -> Result<Option<Sight>, String> {
+        if !self.has("kernel") {
+            return Ok(None);
+        }
         let text = fs::read_to_string(self.folder.join("kernel"));
         let total = text.map_err(|error| error.to_string())?;
-        Ok(Sight {
+        Ok(Some(Sight {
             total: Bytes(total.trim().parse().map_err(|_| total)?),
             suspended: self.has("suspended"),
             sound: true,
-        })
+        }))
     }
 
     fn layers(&self, _: &Uuid) -> Result<Vec<Layer>, String> {
@@ -251,6 +254,15 @@ fn a_volume_that_others_suspended_is_left_alone() {
     let outcome = rig.extend();
     assert!(matches!(outcome.end, End::Changed { .. }), "{outcome:?}");
     assert!(rig.calls().is_empty() && rig.has("suspended"));
+}
+
+#[test]
+fn a_volume_that_others_switch_off_meanwhile_is_no_failure() {
+    let outcome = Rig::new("rm kernel").extend();
+    let End::Changed { found } = &outcome.end else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(found, "its device is gone");
 }
 
 #[test]

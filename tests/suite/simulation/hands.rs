@@ -225,24 +225,24 @@ impl Rig<'_> {
 }
 
 impl Eyes for Rig<'_> {
-    fn sight(&self, target: &Target) -> Result<Sight, String> {
+    fn sight(&self, target: &Target) -> Result<Option<Sight>, String> {
         let mut host = self.host.borrow_mut();
         if let Some(pool) = host.pool_mut(&target.volume) {
             let total = match target.resource {
                 Resource::Metadata => THIN_METADATA_BLOCK.saturating_mul(pool.metadata_total()),
                 Resource::Data | Resource::Cow => Bytes(pool.total()),
             };
-            return Ok(Sight {
+            return Ok(Some(Sight {
                 total,
                 suspended: pool.suspended,
                 sound: !pool.needs_check,
-            });
+            }));
         }
-        let cow = host
-            .cow_mut(&target.volume)
-            .ok_or("there is no such device")?;
+        let Some(cow) = host.cow_mut(&target.volume) else {
+            return Ok(None);
+        };
         let sound = matches!(cow.status(), CowStatus::Valid(_));
-        Ok(Sight {
+        Ok(Some(Sight {
             total: if sound {
                 Bytes(cow.total())
             } else {
@@ -250,7 +250,7 @@ impl Eyes for Rig<'_> {
             },
             suspended: cow.suspended,
             sound,
-        })
+        }))
     }
 
     fn layers(&self, _: &Uuid) -> Result<Vec<Layer>, String> {
