@@ -28,8 +28,30 @@ const WORD_BYTES_MAX: u32 = 64 << 10;
 pub enum FromGuard {
     /// The latest picture; it replaces the one before.
     View(Packed),
+    /// The answer to a question: an `Answered`.
+    Answer(Json),
     /// The guard ends: so does the front.
     Stop,
+}
+
+/// A message of the API: it says of itself what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Json(#[serde(with = "serde_bytes")] Vec<u8>);
+
+impl Json {
+    /// # Errors
+    /// When the message cannot be encoded.
+    pub fn of(message: &impl Serialize) -> Result<Self, LinkError> {
+        serde_json::to_vec(message)
+            .map(Self)
+            .map_err(LinkError::Json)
+    }
+
+    /// # Errors
+    /// When it is another message.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, LinkError> {
+        serde_json::from_slice(&self.0).map_err(LinkError::Json)
+    }
 }
 
 /// A view that is unpacked when somebody asks for it: most are replaced before anybody does.
@@ -56,7 +78,7 @@ impl Packed {
     }
 }
 
-/// What the front tells the guard, once, before it serves.
+/// What the front tells the guard: before it serves how that went, then what callers ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromFront {
     /// Every address is bound; with the port that was given where port 0 was asked for.
@@ -65,6 +87,8 @@ pub enum FromFront {
     Failed { message: String },
     /// The web configuration cannot be in force: the front has ended.
     Misconfigured { message: String },
+    /// A question of a caller's: an `Ask`.
+    Ask(Json),
 }
 
 /// Something that travels in one frame.
@@ -97,6 +121,8 @@ pub enum LinkError {
     Decode(#[source] postcard::Error),
     #[error("the frame has {0} bytes after its message")]
     Surplus(usize),
+    #[error("a message of the API")]
+    Json(#[source] serde_json::Error),
 }
 
 /// The frame of a message, header included.

@@ -35,6 +35,8 @@ pub(super) fn read(link: UnixStream, publisher: &watch::Sender<Latest>, lock_fil
                 let before = publisher.send_replace(Some(Arc::clone(&latest)));
                 latest.prepare(before.as_deref());
             }
+            // Nobody has asked anything yet.
+            Ok(Some(FromGuard::Answer(_))) => {}
             Ok(Some(FromGuard::Stop)) => return End::Stopped,
             Ok(None) | Err(LinkError::Truncated | LinkError::Read(_)) => {
                 if let Some(last) = publisher.borrow().as_ref() {
@@ -49,6 +51,7 @@ pub(super) fn read(link: UnixStream, publisher: &watch::Sender<Latest>, lock_fil
                 | LinkError::Decode(_)
                 | LinkError::Surplus(_)
                 | LinkError::Encode(_)
+                | LinkError::Json(_)
                 | LinkError::Write(_)),
             ) => return End::Garbled(error),
         }

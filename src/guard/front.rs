@@ -265,6 +265,8 @@ fn serve(
             Ok(Some(FromFront::Misconfigured { message })) => {
                 refuse(first, FrontFailure::Misconfigured { message });
             }
+            // Nobody is there yet to answer it.
+            Ok(Some(FromFront::Ask(_))) => {}
             Ok(None) | Err(_) => break,
         }
     }

@@ -3,6 +3,8 @@
 //! Nothing here does I/O, reads a clock or logs, and nothing here imports another
 //! module of the crate: every stage speaks in these values.
 
+pub mod access;
+pub mod action;
 pub mod audit;
 pub mod cause;
 pub mod history;
@@ -11,6 +13,7 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod reason;
+pub mod refusal;
 pub mod relief;
 pub mod reliefs;
 pub mod rule;
@@ -18,3 +21,4 @@ pub mod tally;
 pub mod time;
 pub mod units;
 pub mod view;
+pub mod volume;

@@ -53,7 +53,7 @@ fn received<T: Message>(mut bytes: &[u8]) -> Result<Option<T>, LinkError> {
 fn unpacked(frame: &[u8]) -> Option<View> {
     match received(frame) {
         Ok(Some(FromGuard::View(packed))) => packed.unpack().ok(),
-        Ok(Some(FromGuard::Stop) | None) | Err(_) => None,
+        Ok(Some(FromGuard::Stop | FromGuard::Answer(_)) | None) | Err(_) => None,
     }
 }
 

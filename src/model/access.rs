@@ -1,0 +1,58 @@
+//! Who may have what done to which snapshots, and how many there may be: the checked policy of the API.
+
+use serde::{Deserialize, Serialize};
+use wildmatch::WildMatch;
+
+use super::action::{Caller, Verb};
+use super::names::VolumeName;
+
+/// Built by `config`, which has checked every range and name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Access {
+    /// What may be done at all, and by root. Looking is always allowed to whom the socket lets in.
+    pub verbs: Vec<Verb>,
+    pub grants: Vec<Grant>,
+    pub limits: Limits,
+}
+
+/// What somebody other than root may have done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Grant {
+    pub uid: u32,
+    pub verbs: Vec<Verb>,
+    /// Patterns of `VG/LV`, for origins and for snapshots, with `*` for any text and `?` for one letter.
+    pub volumes: Vec<WildMatch>,
+}
+
+/// Where a new snapshot would do harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// A pool whose data is fuller than this gets no new snapshot. 1 to 100.
+    pub pool_data_percent: u64,
+    pub pool_metadata_percent: u64,
+    /// Every write to an origin is copied into each of its copy-on-write snapshots.
+    pub cow_per_origin: u64,
+    pub thin_per_origin: u64,
+}
+
+impl Access {
+    /// Whether this caller may have this done to this volume.
+    #[must_use]
+    pub fn allows(&self, caller: &Caller, verb: Verb, volume: &VolumeName) -> bool {
+        let Caller::Peer { uid, .. } = caller;
+        let named = volume.to_string();
+        let is_granted = |grant: &Grant| {
+            grant.uid == *uid
+                && grant.verbs.contains(&verb)
+                && grant.volumes.iter().any(|pattern| pattern.matches(&named))
+        };
+        self.verbs.contains(&verb) && (*uid == 0 || self.grants.iter().any(is_granted))
+    }
+
+    /// Whether this caller may see anything.
+    #[must_use]
+    pub fn knows(&self, caller: &Caller) -> bool {
+        let Caller::Peer { uid, .. } = caller;
+        *uid == 0 || self.grants.iter().any(|grant| grant.uid == *uid)
+    }
+}
