@@ -9,6 +9,7 @@ pub mod audit;
 pub mod cause;
 pub mod history;
 pub mod inventory;
+pub mod journal;
 pub mod names;
 pub mod plan;
 pub mod policy;
