@@ -114,6 +114,7 @@ pub enum Action {
 /// The body of `POST /volumes/{id}/snapshots`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the body")]
 pub struct Create {
     /// Without one it is made of the origin's name and the time.
     pub name: Option<Name>,
@@ -195,6 +196,7 @@ pub struct Confirmation {
 
 /// A volume as callers see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the body")]
 pub struct VolumeView {
     pub uuid: String,
     pub vg: Name,

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod action;
 pub mod audit;
+pub mod bounds;
 pub mod cause;
 pub mod history;
 pub mod inventory;
@@ -18,6 +19,7 @@ pub mod refusal;
 pub mod relief;
 pub mod reliefs;
 pub mod rule;
+pub mod step;
 pub mod tally;
 pub mod time;
 pub mod units;

@@ -47,3 +47,46 @@ impl Now {
         UnixSeconds(self.wall.0 + ahead)
     }
 }
+
+impl UnixSeconds {
+    /// As it stands in names: `20261122T184500Z`.
+    #[must_use]
+    pub fn compact_utc(self) -> String {
+        let seconds = Duration::try_from_secs_f64(self.0)
+            .unwrap_or_default()
+            .as_secs();
+        let (days, second) = (seconds / 86_400, seconds % 86_400);
+        // Years that begin in March: a leap day is the last of its year.
+        let shifted = days + 719_468;
+        let (era, day) = (shifted / 146_097, shifted % 146_097);
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        let year = year + era * 400 + u64::from(month <= 2);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_a_name_is_that_of_the_calendar() {
+        for (seconds, text) in [
+            (0.0, "19700101T000000Z"),
+            (951_782_399.9, "20000228T235959Z"),
+            (951_782_400.0, "20000229T000000Z"),
+            (951_868_800.0, "20000301T000000Z"),
+            (1_735_689_599.0, "20241231T235959Z"),
+            (1_795_373_100.0, "20261122T184500Z"),
+            (4_107_542_400.0, "21000301T000000Z"),
+            (f64::NAN, "19700101T000000Z"),
+        ] {
+            assert_eq!(UnixSeconds(seconds).compact_utc(), text);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What a request comes to once it is decided: one step, with every name, size and tag in it.
+
+use serde::{Deserialize, Serialize};
+
+use super::action::{Planned, Verb};
+use super::names::{Name, Uuid, VolumeId, VolumeName};
+use super::units::Bytes;
+
+/// One step about one volume. `act` chooses nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Of `Step::Create` the origin.
+    pub id: VolumeId,
+    pub name: VolumeName,
+    pub step: Step,
+    pub plan: Planned,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    Create(NewSnapshot),
+    /// To this size.
+    Extend {
+        to: Bytes,
+    },
+    Activate,
+    Deactivate,
+    Merge {
+        origin: Uuid,
+    },
+    Remove,
+    /// Tags to be added and to be taken away.
+    Tag {
+        add: Vec<String>,
+        delete: Vec<String>,
+    },
+    /// It is as it was to be.
+    Nothing,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewSnapshot {
+    pub name: Name,
+    /// Of the store of a copy-on-write snapshot; nothing for a thin one.
+    pub store: Option<Bytes>,
+    pub read_only: bool,
+    /// A thin one: whether its device is wanted at once.
+    pub activate: bool,
+    pub tags: Vec<String>,
+}
+
+impl Task {
+    #[must_use]
+    pub const fn verb(&self) -> Option<Verb> {
+        match self.step {
+            Step::Create(_) => Some(Verb::Create),
+            Step::Extend { .. } => Some(Verb::Extend),
+            Step::Activate => Some(Verb::Activate),
+            Step::Deactivate => Some(Verb::Deactivate),
+            Step::Merge { .. } => Some(Verb::Merge),
+            Step::Remove => Some(Verb::Remove),
+            Step::Tag { .. } => Some(Verb::Label),
+            Step::Nothing => None,
+        }
+    }
+}
