@@ -53,8 +53,11 @@ pub(super) fn run(
     }
 }
 
-/// Out of the lifeboat: what a hook does may need every mount of the host.
-fn enter(host: &Path) -> io::Result<()> {
+/// Out of the lifeboat, for good: the calling thread must be one made for this.
+///
+/// # Errors
+/// When the host's mounts cannot be reached.
+pub fn enter(host: &Path) -> io::Result<()> {
     #[expect(
         deprecated,
         reason = "its unsafe successor guards against unsharing descriptors, which these are not"

@@ -4,13 +4,14 @@
 //! size that somebody else reached first. What counts is what the kernel says before and after.
 
 mod hands;
-mod hook;
+pub mod hook;
 pub mod intent;
 pub mod lock;
 pub mod lvextend;
 pub mod mend;
 pub mod relieve;
 mod resume;
+pub mod snapshot;
 
 use std::time::{Duration, Instant};
 

@@ -4,6 +4,7 @@
 //! its trigger is in the plan, as an extension or as a hold with its reason, and an extension names
 //! the exact size, so that `act` chooses nothing.
 
+pub mod action;
 mod amount;
 pub mod audit;
 pub mod cadence;

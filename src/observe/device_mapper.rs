@@ -331,6 +331,27 @@ impl DeviceMapper {
         Ok(None)
     }
 
+    /// How often the device that people use of a volume is open; nothing when it has none.
+    #[must_use]
+    pub fn opened(&self, volume: &VolumeId) -> Option<u32> {
+        let uuid = DmUuidBuf::new(volume.dm_uuid("")).ok()?;
+        let device = self.dm.device_info(&DevId::Uuid(&uuid)).ok()?;
+        u32::try_from(device.open_count()).ok()
+    }
+
+    /// Whether a classic snapshot is being merged into this volume.
+    #[must_use]
+    pub fn merges(&self, origin: &VolumeId) -> bool {
+        let Ok(uuid) = DmUuidBuf::new(origin.dm_uuid("")) else {
+            return false;
+        };
+        let table = self.table_status(&DevId::Uuid(&uuid), DmFlags::DM_STATUS_TABLE);
+        table.is_ok_and(|(_, targets)| {
+            let merge = Watched::SnapshotMerge.label();
+            targets.iter().any(|(_, _, target, _)| target == merge)
+        })
+    }
+
     /// Every layer of every LVM volume. Uses only ioctls that return while storage hangs.
     ///
     /// # Errors

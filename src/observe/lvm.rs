@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::command::{self, AtDeadline, CommandError};
 use crate::model::inventory::Inventory;
 use crate::model::policy::Collectors;
+use crate::model::volume::Volume;
 
 use super::lvm_report::{self, FIELDS, ReportError};
 
@@ -36,6 +37,8 @@ pub enum LvmError {
 pub struct Reported {
     /// With every device still inactive: the kernel's part is filled in from looks.
     pub inventory: Inventory,
+    /// Every volume that has a name of its own, whether it is watched or not.
+    pub volumes: Vec<Volume>,
     pub took: Duration,
     /// False when lvm could not read every group, or something that it told could not be read.
     pub is_complete: bool,
@@ -78,6 +81,7 @@ pub fn report(lvm: &Path, collectors: Collectors) -> Result<Reported, LvmError> 
     let is_complete = faults.is_empty();
     Ok(Reported {
         inventory: parsed.inventory,
+        volumes: parsed.volumes,
         took: finished.took,
         is_complete,
         faults,

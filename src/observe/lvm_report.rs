@@ -3,6 +3,8 @@
 //! Unknown keys are counted and ignored, and one bad field is one fault, never a lost report: decimal commas, extra
 //! sections and control characters in device ids have each blinded other exporters.
 
+mod volumes;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
@@ -14,6 +16,7 @@ use crate::model::names::{Name, Uuid, VolumeId, VolumeName};
 use crate::model::relief::{Expendable, SpareDisk, Tag};
 use crate::model::time::UnixSeconds;
 use crate::model::units::{Bytes, Extents};
+use crate::model::volume::Volume;
 
 /// Every field that is asked for, by section. All exist since lvm2 2.02.158, the first with JSON.
 pub(super) const FIELDS: [(&str, &str); 5] = [
@@ -43,6 +46,7 @@ pub enum ReportError {
 #[derive(Debug, Default)]
 pub struct Parsed {
     pub inventory: Inventory,
+    pub volumes: Vec<Volume>,
     pub faults: Vec<String>,
 }
 
@@ -252,6 +256,7 @@ fn volumes(sections: &Sections, group: &VolumeGroup, parsed: &mut Parsed) {
         let segment = segments.get(row.text("lv_uuid")).copied();
         parsed.inventory.expendable.extend(expendable(row, group));
         let result = row.kind().and_then(|kind| {
+            parsed.volumes.extend(volumes::volume(row, group)?);
             match kind {
                 't' => {
                     let pool = pool(row, segment, group, sections.volumes())?;
