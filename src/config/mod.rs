@@ -3,6 +3,7 @@
 //! Every fault is reported at once, with its key path, what was found and what is allowed. Unknown keys
 //! are faults: a misspelt threshold must not be a default in silence.
 
+mod api;
 mod rules;
 mod section;
 pub mod web_file;
@@ -60,6 +61,7 @@ pub struct Config {
     pub collectors: Collectors,
     pub web: Web,
     pub front: Front,
+    pub api: Option<Api>,
     /// Guard from a root of our own in memory.
     pub lifeboat: bool,
     pub log_level: LogLevel,
@@ -86,6 +88,8 @@ pub enum LogLevel {
     Info,
     Debug,
 }
+
+pub use api::Api;
 
 /// Reads and checks a file. Without a name the default one is read if it exists.
 ///
@@ -165,6 +169,7 @@ fn check(table: toml::Table, faults: &mut Vec<Fault>) -> Config {
         front: root.section("front", |front| Front {
             user: front.text("user", "nobody"),
         }),
+        api: root.section("api", api::api),
         lifeboat: root.section("guard", |guard| guard.boolean("lifeboat", true)),
         log_level: root.section("log", log_level),
     };

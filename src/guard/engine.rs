@@ -52,6 +52,8 @@ pub struct Engine {
     pub(super) events: VecDeque<Arc<Event>>,
     pub(super) report: Report,
     pub(super) backups: BTreeMap<Name, Moment>,
+    /// What callers wait for: their group, by the number of the wish.
+    pub(super) wishes: BTreeMap<u64, Wish>,
     pub(super) published: Option<Moment>,
     /// No extension is begun any more.
     stopping: bool,
@@ -59,6 +61,13 @@ pub struct Engine {
     pub(super) news: News,
     /// The plan is what would be decided now, but for what time alone changes.
     pub(super) is_settled: bool,
+}
+
+/// A group that the desk waits for, or has.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) group: Uuid,
+    pub(super) is_granted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +111,7 @@ impl Engine {
                 ..Report::default()
             },
             backups: BTreeMap::new(),
+            wishes: BTreeMap::new(),
             published: None,
             stopping: false,
             news: News::Awaited,
@@ -150,6 +160,12 @@ impl Engine {
                 self.backed_up(&group, error, took, now, &mut orders);
             }
             Input::Lifeboat(note) => self.lifeboat_renewed(note, now, &mut orders),
+            Input::Wish { group, number } => self.wish(group, number),
+            Input::Waived {
+                group,
+                name,
+                number,
+            } => self.waived(&group, name, number, now),
             Input::MetadataChanged => self.want_report(now.moment),
             Input::Tick => {}
         }
@@ -254,6 +270,7 @@ impl Engine {
             self.order_extensions(now, orders);
             self.order_reliefs(now, orders);
         }
+        self.grant_wishes(now, orders);
         for (lane, devices) in self.watch.take_due(now.moment) {
             orders.push(Order::Look { lane, devices });
         }
@@ -303,6 +320,20 @@ impl Engine {
             let told = Note::new(Level::Warn, "relieving a full group", relief.to_string());
             self.tell(now, orders, told);
             orders.push(Order::Relieve(Box::new(relief)));
+        }
+    }
+
+    /// What callers want done waits for what a volume needs.
+    fn grant_wishes(&mut self, now: Now, orders: &mut Vec<Order>) {
+        let plan = &self.plan;
+        let is_wanted = |group: &Uuid| plan.extensions.iter().any(|e| e.target.volume.vg == *group);
+        for (number, wish) in &mut self.wishes {
+            let is_free = !self.busy.contains_key(&wish.group) && !is_wanted(&wish.group);
+            if is_free && !wish.is_granted && !self.stopping {
+                wish.is_granted = true;
+                self.busy.insert(wish.group.clone(), now.moment);
+                orders.push(Order::Grant(*number));
+            }
         }
     }
 

@@ -3,10 +3,11 @@
 //! Nothing here makes the loop wait: a published view goes into a slot that the next one replaces, and a
 //! thread of its own writes it to the front.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -18,10 +19,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
-use crate::link::{self, FromFront, FromGuard, Packed};
+use crate::link::{self, FromFront, FromGuard, Json, LinkError, Packed};
+use crate::model::action::{Answered, Ask};
 use crate::model::cause::chain;
+use crate::model::refusal::{Code, Refusal};
 use crate::model::view::View;
 
+use super::desk::{Asked, Desk};
 use super::workers;
 
 /// The front binds for up to three seconds; after this it does not start.
@@ -36,6 +40,8 @@ const LIVED_WELL: Duration = Duration::from_secs(30);
 /// At a stop the front gets this long to end by itself.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 const STACK: usize = 256 << 10;
+/// A front asks less at once; one that does not read its answers is replaced.
+const ANSWERS_MAX: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FrontFailure {
@@ -54,7 +60,7 @@ pub enum FrontFailure {
 }
 
 /// What the front is started with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct FrontSettings {
     pub(super) listen_addresses: Vec<SocketAddr>,
     pub(super) telemetry_path: String,
@@ -66,6 +72,8 @@ pub(super) struct FrontSettings {
     pub(super) identity: Option<(u32, u32)>,
     pub(super) log_level: String,
     pub(super) lock_file: PathBuf,
+    /// What callers of the API ask, and where they connect.
+    pub(super) api: Option<(Desk, UnixListener)>,
 }
 
 /// The running front.
@@ -74,27 +82,36 @@ pub(super) struct Front {
     slot: Arc<Slot>,
 }
 
-/// The latest view, and whether the end has come.
-#[derive(Default)]
+/// What the front of the moment is told, whichever process that is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Line {
+    slot: Arc<Slot>,
+}
+
+/// The latest view, answers that wait to be sent, and whether the end has come.
+#[derive(Debug, Default)]
 struct Slot {
     state: Mutex<State>,
     changed: Condvar,
     stopping: AtomicBool,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     view: Option<Arc<View>>,
     /// Counts views, so that a writer knows whether it has sent this one.
     number: u64,
+    answers: VecDeque<Answered>,
+    /// Counts fronts: an answer is for the one that asked.
+    generation: u64,
     /// The process to end at a stop.
     pid: Option<u32>,
 }
 
 impl Front {
     /// Starts the front and waits until it listens.
-    pub(super) fn start(settings: FrontSettings) -> Result<Self, FrontFailure> {
-        let slot = Arc::new(Slot::default());
+    pub(super) fn start(settings: FrontSettings, line: Line) -> Result<Self, FrontFailure> {
+        let slot = line.slot;
         let (first, answer) = sync_channel(1);
         let supervised = Arc::clone(&slot);
         workers::spawn("front", STACK, move || {
@@ -139,21 +156,86 @@ impl Front {
     }
 }
 
+/// What is sent next.
+enum Out {
+    Answer(Box<Answered>),
+    View(Arc<View>, u64),
+}
+
+impl Out {
+    fn send(&self, socket: &mut UnixStream) -> Result<(), LinkError> {
+        match self {
+            Self::Answer(answered) => match send_answer(socket, answered) {
+                // Nothing of it has been sent.
+                Err(LinkError::TooLong { length, max }) => {
+                    let detail = format!(
+                        "the answer would be {length} bytes, at most {max} fit; ask for one volume"
+                    );
+                    let answered = Answered {
+                        number: answered.number,
+                        answer: Err(Refusal::new(Code::Internal, detail)),
+                    };
+                    send_answer(socket, &answered)
+                }
+                sent => sent,
+            },
+            Self::View(view, _) => {
+                let view = Packed::of(view).map(FromGuard::View)?;
+                link::send(socket, &view)
+            }
+        }
+    }
+}
+
+fn send_answer(socket: &mut UnixStream, answered: &Answered) -> Result<(), LinkError> {
+    let message = Json::of(answered).map(FromGuard::Answer)?;
+    link::send(socket, &message)
+}
+
+impl Line {
+    /// The last one that was published.
+    pub(super) fn view(&self) -> Option<Arc<View>> {
+        self.slot.lock().view.clone()
+    }
+
+    /// Unless the front that asked is gone.
+    pub(super) fn answer(&self, generation: u64, answered: Answered) {
+        let mut state = self.slot.lock();
+        if state.generation == generation && state.answers.len() < ANSWERS_MAX {
+            state.answers.push_back(answered);
+            self.slot.changed.notify_all();
+        }
+    }
+}
+
 impl Slot {
+    /// A new front: what the one before was to be told is of no use to it.
+    fn begin(&self, pid: u32) -> u64 {
+        let mut state = self.lock();
+        state.pid = Some(pid);
+        state.generation += 1;
+        state.answers.clear();
+        state.generation
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Whoever panicked left plain values behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a view after number `sent`, or for the end.
-    fn next(&self, sent: u64) -> Option<(Arc<View>, u64)> {
+    /// Waits for an answer, a view after number `sent`, or the end.
+    fn next(&self, generation: u64, sent: u64) -> Option<Out> {
         let mut state = self.lock();
         loop {
-            if self.stopping.load(Ordering::Acquire) {
+            // Another front has come, with a sender of its own.
+            if self.stopping.load(Ordering::Acquire) || state.generation != generation {
                 return None;
             }
+            if let Some(answered) = state.answers.pop_front() {
+                return Some(Out::Answer(Box::new(answered)));
+            }
             if let Some(view) = state.view.as_ref().filter(|_| state.number > sent) {
-                return Some((Arc::clone(view), state.number));
+                return Some(Out::View(Arc::clone(view), state.number));
             }
             state = self
                 .changed
@@ -172,7 +254,10 @@ fn supervise(settings: &FrontSettings, slot: &Arc<Slot>, first: SyncSender<Start
     loop {
         let born = Instant::now();
         match spawn(settings) {
-            Ok((child, socket)) => listened |= serve(child, &socket, slot, &mut first),
+            Ok((child, socket)) => {
+                let desk = settings.api.as_ref().map(|(desk, _)| desk);
+                listened |= serve(child, &socket, slot, desk, &mut first);
+            }
             Err(source) => refuse(&mut first, FrontFailure::Spawn { source }),
         }
         if slot.stopping.load(Ordering::Acquire) {
@@ -229,6 +314,11 @@ fn spawn(settings: &FrontSettings) -> io::Result<(Child, UnixStream)> {
         .stdout(Stdio::null())
         .current_dir("/")
         .process_group(0);
+    if let Some((_, listener)) = &settings.api {
+        // Standard output is the one place besides where a child takes a descriptor over.
+        let listener = OwnedFd::from(listener.try_clone()?);
+        command.arg("--api").stdout(Stdio::from(listener));
+    }
     if let Some((uid, gid)) = settings.identity {
         command.uid(uid).gid(gid);
     }
@@ -240,12 +330,13 @@ fn serve(
     mut child: Child,
     socket: &UnixStream,
     slot: &Arc<Slot>,
+    desk: Option<&Desk>,
     first: &mut Option<SyncSender<Started>>,
 ) -> bool {
     let mut listened = false;
-    slot.lock().pid = Some(child.id());
+    let generation = slot.begin(child.id());
     let gone = Arc::new(AtomicBool::new(false));
-    if let Err(error) = start_sender(socket, slot, &gone) {
+    if let Err(error) = start_sender(socket, slot, generation, &gone) {
         error!(error = chain(&error), "cannot start a thread to publish");
     }
     let mut reader = io::BufReader::new(socket);
@@ -265,8 +356,15 @@ fn serve(
             Ok(Some(FromFront::Misconfigured { message })) => {
                 refuse(first, FrontFailure::Misconfigured { message });
             }
-            // Nobody is there yet to answer it.
-            Ok(Some(FromFront::Ask(_))) => {}
+            Ok(Some(FromFront::Ask(ask))) => {
+                let Ok(ask) = ask.read::<Ask>() else {
+                    error!("the front asks what nobody understands, and is started again");
+                    break;
+                };
+                if let Some(desk) = desk {
+                    desk.take(Asked { ask, generation });
+                }
+            }
             Ok(None) | Err(_) => break,
         }
     }
@@ -281,24 +379,27 @@ fn serve(
 }
 
 /// Writes each published view to the front, on a thread of its own.
-fn start_sender(socket: &UnixStream, slot: &Arc<Slot>, gone: &Arc<AtomicBool>) -> io::Result<()> {
+fn start_sender(
+    socket: &UnixStream,
+    slot: &Arc<Slot>,
+    generation: u64,
+    gone: &Arc<AtomicBool>,
+) -> io::Result<()> {
     let (mut socket, slot, gone) = (socket.try_clone()?, Arc::clone(slot), Arc::clone(gone));
     workers::spawn("publish", STACK, move || {
         let mut sent = 0;
-        while let Some((view, number)) = slot.next(sent) {
+        while let Some(out) = slot.next(generation, sent) {
             if gone.load(Ordering::Acquire) {
                 return;
             }
-            let packed = Packed::of(&view).map(FromGuard::View);
-            if packed
-                .and_then(|view| link::send(&mut socket, &view))
-                .is_err()
-            {
+            if out.send(&mut socket).is_err() {
                 // It does not read, or there is more to show than fits. Closing the link ends it.
                 let _ = socket.shutdown(std::net::Shutdown::Both);
                 return;
             }
-            sent = number;
+            if let Out::View(_, number) = out {
+                sent = number;
+            }
         }
         let _ = link::send(&mut socket, &FromGuard::Stop);
     })

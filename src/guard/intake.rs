@@ -14,7 +14,7 @@ use crate::model::time::{Moment, Now};
 use crate::model::units::Bytes;
 use crate::observe::device_mapper::{Found, Look};
 
-use super::engine::{BACKUP_RETRY, Engine};
+use super::engine::{BACKUP_RETRY, Engine, Wish};
 use super::message::Order;
 use super::note::{Level, Note};
 use super::picture::News;
@@ -405,6 +405,24 @@ impl Engine {
         self.tell(now, orders, told);
         self.want_report(now.moment);
         self.watch.hurry_all(now.moment);
+    }
+
+    pub(super) fn wish(&mut self, group: Uuid, number: u64) {
+        let is_granted = false;
+        self.wishes.insert(number, Wish { group, is_granted });
+    }
+
+    /// Whatever lvm changed meanwhile is to be seen, and backed up.
+    pub(super) fn waived(&mut self, group: &Uuid, name: Name, number: u64, now: Now) {
+        let wish = self.wishes.remove(&number);
+        if wish.is_some_and(|wish| wish.is_granted) {
+            self.busy.remove(group);
+            if self.report.running.is_some() {
+                self.report.outdated.insert(group.clone());
+            }
+            self.backups.insert(name, now.moment.after(BACKUP_AFTER));
+            self.want_report(now.moment);
+        }
     }
 
     pub(super) fn mending(

@@ -67,6 +67,17 @@ pub enum Input {
         error: Option<String>,
         took: Duration,
     },
+    /// The desk wants to run lvm in a group: once nothing else does.
+    Wish {
+        group: Uuid,
+        number: u64,
+    },
+    /// It has, or wants it no longer.
+    Waived {
+        group: Uuid,
+        name: Name,
+        number: u64,
+    },
     /// Some lvm command, perhaps one of ours, has changed LVM's metadata.
     MetadataChanged,
     /// What the lifeboat carries was renewed, or could not be.
@@ -89,6 +100,8 @@ pub enum Order {
     Measure(Vec<VolumeId>),
     Extend(Box<Extension>),
     Relieve(Box<Relief>),
+    /// The group of this wish is the desk's until it waives it.
+    Grant(u64),
     BackUp(Name),
     Publish(Box<View>),
     Tell(Note),

@@ -4,8 +4,10 @@
 //! everything else here only carries messages to and from them. No network, no TLS, no mail, no async runtime
 //! in this process.
 
+mod claim;
 mod clock;
 mod cost;
+mod desk;
 mod devices;
 mod engine;
 mod eyes;
@@ -23,6 +25,7 @@ mod watch;
 mod workers;
 
 pub use clock::now;
+pub use desk::DeskOptions;
 pub use engine::Engine;
 pub use eyes::KernelEyes;
 pub use lifeboat::{Berth, Manifest, ManifestError, board, handed_over};

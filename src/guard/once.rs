@@ -13,10 +13,10 @@ use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError, Found};
 use crate::observe::guarding;
 use crate::observe::lvm::{self, LvmError};
 
+use super::claim;
 use super::clock;
 use super::engine::Engine;
 use super::message::Input;
-use super::run;
 use super::watch::Lane;
 
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub fn audit_once(
     let guarding = Guarding {
         settings: guarding::settings(&lvm),
         dmeventd_runs,
-        cowherd_runs: run::is_running(runtime),
+        cowherd_runs: claim::is_running(runtime),
         monitored: if dmeventd_runs {
             guarding::monitored(&lvm)
         } else {

@@ -1,19 +1,14 @@
 //! The loop: waits for the next input or the next due time, and carries out what the engine orders.
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::setpriority_process;
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -27,13 +22,14 @@ use crate::model::names::{Name, VolumeId};
 use crate::model::plan::{Failure, Outcome};
 use crate::model::policy::{Collectors, Policy};
 use crate::model::relief::Relieved;
-use crate::model::tally::Lifeboat;
 use crate::model::view::Build;
 use crate::observe::device_mapper::{DeviceMapper, DeviceMapperError};
 use crate::observe::lvm::{self, LvmError};
 use crate::report::log::Log;
 
+use super::claim::{self, LOCK_FILE};
 use super::clock;
+use super::desk::{Desk, DeskOptions, Grants};
 use super::devices::{self, Rescan};
 use super::engine::Engine;
 use super::front::{self, Front, FrontFailure, FrontSettings};
@@ -44,18 +40,8 @@ use super::workers::{self, Inputs, Lanes};
 
 /// Threads wait when the loop lags behind by as many inputs.
 const INPUTS_MAX: usize = 256;
-/// Held by the living guard, watched by an orphaned front.
-const LOCK_FILE: &str = "guard.lock";
-/// An orphaned front tests the lock for a moment; a living guard keeps it.
-const LOCK_LIMIT: Duration = Duration::from_millis(500);
-const LOCK_RETRY: Duration = Duration::from_millis(10);
 /// A stop waits this long for an lvextend of ours: killing it would leave devices suspended.
 const STOP_LIMIT: Duration = Duration::from_secs(80);
-/// The kernel's out-of-memory killer leaves alone what says so.
-const OOM_LAST: &str = "-1000";
-/// Where processors are short, the guard and the lvextend that it starts go before what fills the store; LVM takes
-/// -18 for as long as devices are suspended.
-const URGENT: i32 = -10;
 /// A tick at least this often, so that a missed due time cannot become a stall.
 const TICK_MAX: Duration = Duration::from_secs(5);
 
@@ -71,6 +57,8 @@ pub enum GuardError {
     Lvm(#[from] LvmError),
     #[error(transparent)]
     Front(#[from] FrontFailure),
+    #[error("listen on {}", path.display())]
+    Socket { path: PathBuf, source: io::Error },
     #[error("start a thread")]
     Thread { source: io::Error },
     #[error("watch for signals")]
@@ -94,6 +82,8 @@ pub struct Options {
     pub telemetry_path: String,
     pub web_config_file: Option<PathBuf>,
     pub front_user: String,
+    /// Where callers may have something done to snapshots.
+    pub api: Option<DeskOptions>,
     pub log_level: String,
     /// For locks and intents: on tmpfs.
     pub runtime: PathBuf,
@@ -106,11 +96,11 @@ pub struct Options {
 /// # Errors
 /// When something is missing that guarding needs; then nothing has been started.
 pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
-    make_runtime(&options.runtime)?;
-    let lifeboat = settle(&options.berth);
+    claim::make_runtime(&options.runtime)?;
+    let lifeboat = claim::settle(&options.berth);
     let lock_path = options.runtime.join(LOCK_FILE);
     let identity = front::identity(&options.front_user)?;
-    let lock = take_lock(&lock_path, identity)?;
+    let lock = claim::take_lock(&lock_path, identity)?;
     DeviceMapper::open()?;
     let lvm = lvm::program()?;
     let tools = Tools {
@@ -120,15 +110,8 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         intents: Intents::in_directory(&options.runtime),
         host: options.berth.host(),
     };
-    let front = Front::start(FrontSettings {
-        listen_addresses: options.listen_addresses,
-        telemetry_path: options.telemetry_path,
-        web_config_file: options.web_config_file,
-        host_root: options.berth.host_root().to_owned(),
-        identity,
-        log_level: options.log_level,
-        lock_file: lock_path,
-    })?;
+    let (inputs, queue) = sync_channel(INPUTS_MAX);
+    let (front, grants) = start_front(&options, identity, &tools, inputs.clone())?;
     let_go(&options.berth);
     info!(
         version = options.build.version,
@@ -136,7 +119,6 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         dry_run = options.policy.dry_run,
         "guarding"
     );
-    let (inputs, queue) = sync_channel(INPUTS_MAX);
     let stop = watch_signals(inputs.clone())?;
     let rescan = Rescan::default();
     let mut shell = Shell {
@@ -154,6 +136,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         backups: workers::run_backups(lvm.clone(), inputs.clone()).map_err(thread_error)?,
         front,
         tools,
+        grants,
         inputs: inputs.clone(),
     };
     shell.engine.note_lifeboat(lifeboat);
@@ -168,6 +151,56 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
     shell.run(&queue, &stop, log);
     drop(lock);
     Ok(())
+}
+
+/// Binds the socket of the API, and starts who answers what comes in by it.
+fn open_desk(
+    options: &DeskOptions,
+    policy: &Policy,
+    tools: &Tools,
+    line: &front::Line,
+    inputs: Inputs,
+) -> Result<(Desk, UnixListener, Grants), GuardError> {
+    let path = options.socket.clone();
+    let listener =
+        claim::bind(&path, options.group).map_err(|source| GuardError::Socket { path, source })?;
+    let opened = Desk::open(
+        options.clone(),
+        policy.clone(),
+        tools.clone(),
+        line.clone(),
+        inputs,
+    );
+    let (desk, grants) = opened.map_err(thread_error)?;
+    Ok((desk, listener, grants))
+}
+
+/// Starts who serves, and the desk behind the API where there is one.
+fn start_front(
+    options: &Options,
+    identity: Option<(u32, u32)>,
+    tools: &Tools,
+    inputs: Inputs,
+) -> Result<(Front, Option<Grants>), GuardError> {
+    let line = front::Line::default();
+    let (api, grants) = match &options.api {
+        Some(api) => {
+            let (desk, listener, grants) = open_desk(api, &options.policy, tools, &line, inputs)?;
+            (Some((desk, listener)), Some(grants))
+        }
+        None => (None, None),
+    };
+    let settings = FrontSettings {
+        listen_addresses: options.listen_addresses.clone(),
+        telemetry_path: options.telemetry_path.clone(),
+        web_config_file: options.web_config_file.clone(),
+        host_root: options.berth.host_root().to_owned(),
+        identity,
+        log_level: options.log_level.clone(),
+        lock_file: options.runtime.join(LOCK_FILE),
+        api,
+    };
+    Ok((Front::start(settings, line)?, grants))
 }
 
 /// Of the host's tree, or tells what it means that there is no other.
@@ -186,71 +219,6 @@ fn let_go(berth: &Berth) {
             "no lifeboat: on a host whose root lies on a guarded pool this guard can hang with it"
         ),
     }
-}
-
-/// Locks this process's memory, asks the kernel to kill others first when there is none left, and to let others wait
-/// for a processor. None is worth not guarding for: the first is told in the metrics, and a unit does the second
-/// as well. Must be called while there is one thread only: a priority is a thread's.
-fn settle(berth: &Berth) -> Lifeboat {
-    let _ = fs::write("/proc/self/oom_score_adj", OOM_LAST);
-    let _ = setpriority_process(None, URGENT);
-    // Each page as it is first used: whole stacks and arenas would be tens of megabytes.
-    let locked = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
-    let manifest = match berth {
-        Berth::Aboard(manifest) => Some(manifest),
-        Berth::Ashore(_) => None,
-    };
-    Lifeboat {
-        is_aboard: manifest.is_some(),
-        size: manifest.map(lifeboat::Manifest::size).unwrap_or_default(),
-        is_memory_locked: locked.is_ok(),
-        ..Lifeboat::default()
-    }
-}
-
-fn make_runtime(path: &Path) -> Result<(), GuardError> {
-    fs::create_dir_all(path)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
-        .map_err(|source| GuardError::Runtime {
-            path: path.into(),
-            source,
-        })
-}
-
-/// Whether a guard lives: it holds its lock for as long.
-pub(super) fn is_running(runtime: &Path) -> bool {
-    File::open(runtime.join(LOCK_FILE))
-        .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
-}
-
-/// Only the front's group may open it, and so tell whether a guard lives: anybody who can open a file can
-/// hold a lock on it.
-fn take_lock(path: &Path, front: Option<(u32, u32)>) -> Result<File, GuardError> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| GuardError::Runtime {
-            path: path.into(),
-            source,
-        })?;
-    let group = front.map(|(_, group)| group);
-    std::os::unix::fs::fchown(&file, None, group)
-        .and_then(|()| file.set_permissions(fs::Permissions::from_mode(0o640)))
-        .map_err(|source| GuardError::Runtime {
-            path: path.into(),
-            source,
-        })?;
-    let started = clock::moment();
-    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        if clock::moment().since(started) > LOCK_LIMIT {
-            return Err(GuardError::Running { path: path.into() });
-        }
-        thread::sleep(LOCK_RETRY);
-    }
-    Ok(file)
 }
 
 /// A stop signal sets the flag and wakes the loop.
@@ -283,6 +251,8 @@ struct Shell {
     measures: Option<SyncSender<Vec<VolumeId>>>,
     backups: SyncSender<Name>,
     front: Front,
+    /// Where there is an API.
+    grants: Option<Grants>,
     tools: Tools,
     inputs: Inputs,
 }
@@ -363,6 +333,10 @@ impl Shell {
                         took,
                     });
                 }
+            }
+            Order::Grant(number) => {
+                // Who waited for it may have given up: then it is waived.
+                let _ = self.grants.as_ref().map(|grants| grants.try_send(number));
             }
             Order::Measure(volumes) => return self.measure(volumes),
             Order::BackUp(group) => {

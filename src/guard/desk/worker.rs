@@ -1,0 +1,326 @@
+//! Has accepted jobs done, one after the other: each waits until the engine gives its group, is decided once more
+//! from what is there then, done, looked at, and put on record.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use crate::act::Hands;
+use crate::act::snapshot::{self, Done, Registry};
+use crate::model::action::{Action, JobResult, JobState, JobTarget, Progress};
+use crate::model::cause::chain;
+use crate::model::inventory::CowStatus;
+use crate::model::journal::RecordKind;
+use crate::model::names::VolumeId;
+use crate::model::refusal::{Code, Refusal};
+use crate::model::step::{Step, Task};
+use crate::model::volume::Volume;
+use crate::observe::device_mapper::DeviceMapper;
+
+use super::super::clock;
+use super::super::message::Input;
+use super::super::workers::Inputs;
+use super::jobs::Entry;
+use super::journal::Line;
+use super::{Office, Order};
+
+/// An extension takes well under a minute; a group that is not to be had by then is told as busy.
+const GRANT_LIMIT: Duration = Duration::from_secs(60);
+/// How often a merge is looked at.
+const MERGE_EVERY: Duration = Duration::from_secs(1);
+/// A command of the guard before may still be at work: it holds the lock, and ends by itself.
+const LEFT_LOCK_LIMIT: Duration = Duration::from_secs(120);
+
+/// The worker's side of the loop.
+pub(super) struct Worker<'a> {
+    pub(super) office: &'a Office,
+    pub(super) grants: &'a Receiver<u64>,
+    pub(super) inputs: &'a Inputs,
+    /// Counts wishes: a grant that comes too late is told from the next one.
+    pub(super) wishes: u64,
+    /// Jobs whose snapshots the kernel merges.
+    pub(super) merging: VecDeque<String>,
+}
+
+impl Worker<'_> {
+    pub(super) fn run(mut self, work: &Receiver<Order>) {
+        loop {
+            let order = if self.merging.is_empty() {
+                work.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                work.recv_timeout(MERGE_EVERY)
+            };
+            match order {
+                Ok(Order::Do(id)) => self.carry_out(&id),
+                Ok(Order::Reconcile(id)) => self.reconcile(&id),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.look_after_merges();
+        }
+    }
+
+    fn carry_out(&mut self, id: &str) {
+        let Some(entry) = self.entry(id) else {
+            return;
+        };
+        self.phase(id, "waiting for the volume group", None);
+        let done = self.with_group(&entry.task, |worker| {
+            worker.phase(id, "running lvm", None);
+            worker.do_now(&entry)
+        });
+        self.conclude(&entry, done, RecordKind::Outcome);
+    }
+
+    /// Calls `work` while the engine leaves the group to it.
+    fn with_group<T>(
+        &mut self,
+        task: &Task,
+        work: impl FnOnce(&Self) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        self.wishes += 1;
+        let number = self.wishes;
+        let group = task.id.vg.clone();
+        let gone = |_| Refusal::new(Code::GuardUnavailable, "the guard ends");
+        self.inputs
+            .send(Input::Wish {
+                group: group.clone(),
+                number,
+            })
+            .map_err(gone)?;
+        let is_granted = loop {
+            match self.grants.recv_timeout(GRANT_LIMIT) {
+                Ok(granted) if granted == number => break true,
+                Ok(_) => {}
+                Err(_) => break false,
+            }
+        };
+        let result = if is_granted {
+            work(self)
+        } else {
+            let vg = &task.name.vg;
+            let detail = format!(
+                "volume group {vg} is being extended and was not free for {} s",
+                GRANT_LIMIT.as_secs()
+            );
+            Err(Refusal::new(Code::Busy, detail))
+        };
+        let name = task.name.vg.clone();
+        self.inputs
+            .send(Input::Waived {
+                group,
+                name,
+                number,
+            })
+            .map_err(gone)?;
+        result
+    }
+
+    fn do_now(&self, entry: &Entry) -> Result<Done, Refusal> {
+        let office = self.office;
+        let task = &entry.task;
+        // Whoever is at work in the group is waited for, and not for ever, as lvm would.
+        let lock = office.tools.lock(&task.name.vg, office.tools.lock_wait());
+        drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
+        let now = office.judge(&office.see()?, &entry.caller, &entry.fixed())?;
+        if now.step == Step::Nothing {
+            return Ok(Done::Whole);
+        }
+        if let (Step::Merge { origin: then }, Step::Merge { origin: now }) = (&task.step, &now.step)
+            && then != now
+        {
+            let detail = format!(
+                "{}: its origin is another volume by now; look again",
+                task.name
+            );
+            return Err(Refusal::new(Code::PreconditionFailed, detail));
+        }
+        let done = snapshot::carry_out(&office.tools, &office.reader, task);
+        if done.is_err() {
+            self.undo_half(task)?;
+        }
+        done
+    }
+
+    /// A volume of ours that lvcreate left half made is nobody's and takes room.
+    fn undo_half(&self, task: &Task) -> Result<bool, Refusal> {
+        let office = self.office;
+        let seen = office.reader.volumes(&task.name.vg);
+        let seen = seen.map_err(|error| Refusal::new(Code::LvmFailed, error))?;
+        let Some(half) = snapshot::half_made(task, &seen) else {
+            return Ok(false);
+        };
+        snapshot::undo(&office.tools, &office.reader, half).map(|()| true)
+    }
+
+    /// What the guard before had accepted and not put an end to.
+    fn reconcile(&mut self, id: &str) {
+        let Some(entry) = self.entry(id) else {
+            return;
+        };
+        self.phase(id, "finding out what the guard before did", None);
+        let task = &entry.task;
+        let found = self.with_group(task, |worker| {
+            let office = worker.office;
+            let lock = office.tools.lock(&task.name.vg, LEFT_LOCK_LIMIT);
+            drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
+            let seen = office.reader.volumes(&task.name.vg);
+            let seen = seen.map_err(|error| Refusal::new(Code::LvmFailed, error))?;
+            if let Some(done) = snapshot::reached(task, &seen) {
+                if done == Done::Merging {
+                    // Whoever polled for the end of the merge may have gone with the guard.
+                    snapshot::poll(&office.tools, task, &seen);
+                }
+                return Ok(done);
+            }
+            let what = if office.policy.dry_run {
+                "it was not done; a dry run takes nothing away"
+            } else if worker.undo_half(task)? {
+                "lvm had not finished, and what it left has been removed; ask for it again"
+            } else {
+                "it was not done; ask for it again"
+            };
+            Err(Refusal::new(
+                Code::Interrupted,
+                format!("{}: the guard ended meanwhile: {what}", task.name),
+            ))
+        });
+        self.conclude(&entry, found, RecordKind::Reconciled);
+    }
+
+    fn conclude(&mut self, entry: &Entry, done: Result<Done, Refusal>, kind: RecordKind) {
+        let end = match done {
+            Ok(Done::Merging) if is_begun(&entry.task) => {
+                self.phase(&entry.job.id, "merging", Some(0.0));
+                self.merging.push_back(entry.job.id.clone());
+                return;
+            }
+            Ok(Done::Merging) => Ok(JobResult {
+                deferred: true,
+                ..JobResult::default()
+            }),
+            Ok(Done::Made(volume)) => Ok(JobResult {
+                snapshot: Some(made(&volume)),
+                ..JobResult::default()
+            }),
+            Ok(Done::Whole) => Ok(JobResult {
+                unchanged: entry.task.step == Step::Nothing,
+                ..JobResult::default()
+            }),
+            Err(refusal) => Err(refusal),
+        };
+        self.end(entry, end, kind);
+    }
+
+    fn end(&self, entry: &Entry, end: Result<JobResult, Refusal>, kind: RecordKind) {
+        let now = clock::now().wall;
+        let (detail, code) = match &end {
+            Ok(result) if result.deferred => (
+                format!(
+                    "{}: deferred until the origin is activated",
+                    entry.task.plan.summary
+                ),
+                None,
+            ),
+            Ok(_) => (format!("done: {}", entry.task.plan.summary), None),
+            Err(refusal) => (refusal.detail.clone(), Some(refusal.code)),
+        };
+        let line = Line::of(kind, now, &entry.caller, &entry.line);
+        let line = line
+            .of_job(&entry.job)
+            .with(Some(entry.job.verb), detail, code);
+        if let Err(error) = self.office.journal.write(line) {
+            tracing::error!(
+                job = entry.job.id,
+                detail = error.detail,
+                "what became of a job is not on record"
+            );
+        }
+        let state = match &end {
+            Ok(_) => JobState::Succeeded,
+            Err(refusal) if refusal.code == Code::Interrupted => JobState::Interrupted,
+            Err(_) => JobState::Failed,
+        };
+        self.office.jobs().end(&entry.job.id, end, state, now);
+    }
+
+    fn look_after_merges(&mut self) {
+        for _ in 0..self.merging.len() {
+            let Some(id) = self.merging.pop_front() else {
+                return;
+            };
+            let Some(entry) = self.entry(&id) else {
+                continue;
+            };
+            match self.office.reader.volumes(&entry.task.name.vg) {
+                Ok(seen) if snapshot::reached(&entry.task, &seen) == Some(Done::Whole) => {
+                    self.end(&entry, Ok(JobResult::default()), RecordKind::Outcome);
+                }
+                // It is still at it, or LVM cannot be asked just now.
+                Ok(_) | Err(_) => {
+                    let percent = self.merged(&entry.task);
+                    self.phase(&id, "merging", percent);
+                    self.merging.push_back(id);
+                }
+            }
+        }
+    }
+
+    /// What the guard last saw of it.
+    fn merged(&self, task: &Task) -> Option<f64> {
+        let view = self.office.front.view()?;
+        let cow = view
+            .inventory
+            .snapshots
+            .iter()
+            .find(|cow| cow.id == task.id)?;
+        let Some(CowStatus::Merging(usage)) = cow.kernel.status() else {
+            return None;
+        };
+        let left = usage.allocated.bytes().ratio_of(usage.total.bytes());
+        Some(((1.0 - left) * 100.0).clamp(0.0, 99.0).floor())
+    }
+
+    fn entry(&self, id: &str) -> Option<Entry> {
+        self.office.jobs().get(id).cloned()
+    }
+
+    fn phase(&self, id: &str, phase: &str, percent: Option<f64>) {
+        let progress = Progress {
+            phase: phase.to_owned(),
+            percent,
+        };
+        self.office.jobs().progress(id, progress);
+    }
+}
+
+impl Entry {
+    /// As it was decided: a name that was made up stays.
+    fn fixed(&self) -> crate::model::action::Act {
+        let mut act = self.act.clone();
+        if let (Action::Create(create), Step::Create(new)) = (&mut act.action, &self.task.step) {
+            create.name = Some(new.name.clone());
+        }
+        act
+    }
+}
+
+fn made(volume: &Volume) -> JobTarget {
+    JobTarget {
+        vg: volume.name.vg.clone(),
+        lv: volume.name.lv.clone(),
+        uuid: volume.id.lv.lvm_form(),
+    }
+}
+
+/// Whether the kernel merges, and does not wait for the origin to be activated.
+fn is_begun(task: &Task) -> bool {
+    let Step::Merge { origin } = &task.step else {
+        return false;
+    };
+    let origin = VolumeId {
+        vg: task.id.vg.clone(),
+        lv: origin.clone(),
+    };
+    DeviceMapper::open().is_ok_and(|kernel| kernel.merges(&origin))
+}
