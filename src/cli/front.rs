@@ -7,16 +7,19 @@ use super::{Failure, FrontArguments};
 
 pub(super) fn run(arguments: FrontArguments) -> Result<(), Failure> {
     let _log = log::start(arguments.log_level.filter());
+    let api = arguments.api.then(front::api_socket).transpose();
     let options = Options {
         listen_addresses: arguments.listen_addresses,
         telemetry_path: arguments.telemetry_path,
         web_config_file: arguments.web_config_file,
         host_root: arguments.host_root,
         lock_file: arguments.lock_file,
+        api: api.map_err(Failure::other)?,
     };
     front::run(options).map_err(|error| match error {
         FrontError::Listen(_) | FrontError::Web(_) => Failure::Told,
         FrontError::Stdin(_)
+        | FrontError::Stdout(_)
         | FrontError::Signals(_)
         | FrontError::Thread(_)
         | FrontError::Runtime(_)

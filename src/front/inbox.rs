@@ -17,6 +17,7 @@ use tracing::warn;
 use crate::link::{self, FromGuard, LinkError};
 
 use super::End;
+use super::api::Pending;
 use super::published::Published;
 
 /// A new guard's front binds for up to three seconds: this leaves it nearly all of them.
@@ -26,7 +27,12 @@ const SUCCESSOR_RETRY: Duration = Duration::from_millis(100);
 pub(super) type Latest = Option<Arc<Published>>;
 
 /// Publishes every view that arrives, until there is a reason to end.
-pub(super) fn read(link: UnixStream, publisher: &watch::Sender<Latest>, lock_file: &Path) -> End {
+pub(super) fn read(
+    link: UnixStream,
+    publisher: &watch::Sender<Latest>,
+    pending: &Pending,
+    lock_file: &Path,
+) -> End {
     let mut link = BufReader::new(link);
     loop {
         match link::receive::<FromGuard>(&mut link) {
@@ -35,13 +41,13 @@ pub(super) fn read(link: UnixStream, publisher: &watch::Sender<Latest>, lock_fil
                 let before = publisher.send_replace(Some(Arc::clone(&latest)));
                 latest.prepare(before.as_deref());
             }
-            // Nobody has asked anything yet.
-            Ok(Some(FromGuard::Answer(_))) => {}
+            Ok(Some(FromGuard::Answer(answer))) => pending.settle(answer.read()),
             Ok(Some(FromGuard::Stop)) => return End::Stopped,
             Ok(None) | Err(LinkError::Truncated | LinkError::Read(_)) => {
                 if let Some(last) = publisher.borrow().as_ref() {
                     last.orphan();
                 }
+                pending.hang_up();
                 warn!("the guard is gone, its last view is served until another guard lives");
                 await_successor(lock_file);
                 return End::Superseded;

@@ -3,15 +3,19 @@
 //! ```text
 //!             link                      watch channel
 //!   guard  ----------->  inbox thread  --------------->  one tokio thread  <---- HTTP clients
-//!                        (frames)        latest view      (listen, answer)
+//!          <-----------  asks thread   <---------------   (listen, answer)
+//!             link                      questions of the API
 //! ```
 //!
 //! It holds the last view that the guard published and renders it; it cannot change anything. What
 //! the outside world imposes here: clients are slow, hostile or many, so headers, connections and
-//! lifetimes are bounded, and nothing that a client does reaches the guard. When the guard dies, the
-//! front keeps serving the last view, with its age, until the front of the next guard needs its port.
+//! lifetimes are bounded, and nothing that a client of the metrics does reaches the guard. What a client of
+//! `api` asks for does, checked and counted. When the guard dies, the front keeps serving the last view, with
+//! its age, until the front of the next guard needs its port.
 
 mod answer;
+pub mod api;
+mod bucket;
 mod gzip;
 mod inbox;
 mod listen;
@@ -22,10 +26,12 @@ mod web;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
+use rustix::net::sockopt::socket_acceptconn;
 use rustix::process::setpriority_process;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -36,6 +42,7 @@ use tracing::info;
 use crate::link::{self, FromFront, LinkError};
 use crate::model::cause::chain;
 
+use api::Pending;
 use listen::ListenError;
 use web::Web;
 
@@ -48,7 +55,7 @@ const ENDS_MAX: usize = 4;
 const STACK_BYTES: usize = 256 << 10;
 
 /// What the front is started with. All of it has been checked by the guard.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// Port 0 is given a free one; the guard is told which.
     pub listen_addresses: Vec<SocketAddr>,
@@ -60,12 +67,18 @@ pub struct Options {
     pub host_root: PathBuf,
     /// The living guard holds an exclusive `flock` on this file.
     pub lock_file: PathBuf,
+    /// Where the API is asked, if it is: bound by the guard.
+    pub api: Option<UnixListener>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum FrontError {
     #[error("take the link from standard input: only `cowherd run` starts this command")]
     Stdin(#[source] io::Error),
+    #[error(
+        "take the socket of the API from standard output: only `cowherd run` starts this command"
+    )]
+    Stdout(#[source] io::Error),
     #[error("watch for signals")]
     Signals(#[source] io::Error),
     #[error("start a thread")]
@@ -115,6 +128,24 @@ pub fn run(options: Options) -> Result<(), FrontError> {
     serve_until(link, options, &ends, ended)
 }
 
+/// The socket of the API: the guard, which may, has bound it and handed it down as standard output.
+///
+/// # Errors
+/// When standard output is no unix socket that listens.
+pub fn api_socket() -> Result<UnixListener, FrontError> {
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    let stdout = stdout.map_err(FrontError::Stdout)?;
+    let listens = socket_acceptconn(&stdout).map_err(io::Error::from);
+    let listener = UnixListener::from(stdout);
+    // Asking it for its address tells a unix socket from another.
+    let known = listens.and_then(|listens| listener.local_addr().map(|_| listens));
+    match known {
+        Ok(true) => Ok(listener),
+        Ok(false) => Err(FrontError::Stdout(io::Error::other("it does not listen"))),
+        Err(error) => Err(FrontError::Stdout(error)),
+    }
+}
+
 /// As `run`, over any link, and deaf to signals.
 ///
 /// # Errors
@@ -157,10 +188,13 @@ fn serve_until(
     link::send(&mut link, &FromFront::Listening { addresses }).map_err(FrontError::Tell)?;
 
     let (publisher, views) = watch::channel(None);
+    let pending = Arc::new(Pending::default());
+    let api = options.api.map(|socket| Ok((socket, link.try_clone()?)));
+    let api = api.transpose().map_err(FrontError::Runtime)?;
     let ends = ends.clone();
-    let lock_file = options.lock_file;
+    let (lock_file, answered) = (options.lock_file, Arc::clone(&pending));
     start_thread("inbox", move || {
-        let end = inbox::read(link, &publisher, &lock_file);
+        let end = inbox::read(link, &publisher, &answered, &lock_file);
         // The other end lives as long as the process; there is nobody to tell otherwise.
         let _ = ends.blocking_send(end);
     })
@@ -173,6 +207,9 @@ fn serve_until(
         .map_err(FrontError::Runtime)?;
     let end = runtime.block_on(async {
         serve::start(listeners, views, web, options.telemetry_path)?;
+        if let Some((socket, link)) = api {
+            api::start(socket, link, pending)?;
+        }
         Ok(ended.recv().await.unwrap_or(End::Stopped))
     });
     let end = end.map_err(FrontError::Runtime)?;

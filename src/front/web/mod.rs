@@ -6,7 +6,6 @@
 //! last good one stays, and log and metrics tell. Nobody waits long for that thread, which may hang with the host's
 //! storage.
 
-mod bucket;
 mod files;
 mod passwords;
 mod tls;
@@ -28,8 +27,8 @@ use crate::config::ConfigError;
 use crate::config::web_file::{self, Pem, WebFile};
 use crate::report::metrics::WebStatus;
 
+use super::bucket::Bucket;
 use super::start_thread;
-use bucket::Bucket;
 use files::Files;
 use passwords::{Passwords, Users, Verdict};
 use tls::{Named, TlsError};
