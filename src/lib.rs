@@ -13,15 +13,16 @@
 //! Two processes from one binary. The **guard** is privileged and runs the loop on plain threads,
 //! without network or async runtime. The **front** is unprivileged, renders what the guard publishes
 //! over a socket pair, and may die at any time. `guard` and `front` are shells: they own threads,
-//! clocks and sockets. The stages between them are functions of values.
+//! clocks and sockets. The stages between them are functions of values. The command line asks the front
+//! over a socket, as any `client` does.
 //!
 //! # Who imports whom
 //!
 //! ```text
-//!  model, command   nothing               config, decide, link, report   model
+//!  model, command, client   nothing       config, decide, link, report   model
 //!  observe, act     model, command        front   model, config, link, report
 //!  guard            model, command, observe, decide, act, link, report
-//!  cli              model, config, report, front, guard
+//!  cli              model, config, report, front, guard, client
 //! ```
 //!
 //! The stages never import each other; they meet in `guard`. `tests/tidy.rs` holds the map.
@@ -39,10 +40,13 @@
 //! - **lane**: the devices that one thread looks at, so that hanging storage costs only its own.
 //! - **intent**: the record on tmpfs of the extension being carried out. **Mending** is what a guard
 //!   does about a predecessor's.
+//! - **job**: one change that somebody asked for, from its queue to its end. The **journal** is the record on disk of
+//!   who asked for what, each line chained to the one before it.
 //! - **view**: the immutable picture that the guard publishes and the front shows.
 
 pub mod act;
 pub mod cli;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod decide;

@@ -1,21 +1,32 @@
 //! The command line: one file for each command, exit codes at the end.
 //!
 //! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong. `check` exits as a plugin
-//! of a monitoring system.
+//! of a monitoring system. What asks the guard (`snapshot`, `jobs`) exits with 3 for what it understood and refused
+//! (any status from 400 to 499), 4 where it cannot be reached or is not ready (503, 504), and 5 where what it
+//! does had not ended when it was no longer waited for. `snapshot remove` of several exits with 1 if any failed.
 
+mod api;
+mod change;
 mod check;
+mod completions;
 mod front;
 mod guard;
+mod history;
+mod jobs;
 mod manifest;
 mod plan;
 mod run;
+mod snapshot;
 mod status;
+mod values;
+mod wait;
 
 use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
@@ -23,8 +34,16 @@ use tracing::level_filters::LevelFilter;
 use crate::config::{self, Config, ConfigError, LogLevel};
 use crate::guard::GuardError;
 use crate::model::cause::chain;
+use crate::model::journal;
+use crate::model::names::Name;
 use crate::model::policy::Collectors;
+use crate::model::time::UnixSeconds;
 use crate::model::view::Build;
+
+use snapshot::SnapshotCommand;
+
+/// Made by the guard, for whom its configuration lets in.
+const SOCKET: &str = "/run/cowherd/api.sock";
 
 /// Watches LVM thin pools and copy-on-write snapshots and extends them before they are lost.
 #[derive(Debug, Parser)]
@@ -45,6 +64,18 @@ enum Command {
     /// Check the configuration and audit this host: what would run full, and what mends it. Exits with 0 when
     /// all is well, 1 for warnings, 2 for what is critical or cannot be read
     Check(CheckArguments),
+    /// List, take, extend, merge and remove snapshots, by asking the guard
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Show what the guard was asked to do, and how it ended
+    Jobs(JobsArguments),
+    /// Show from the journal who asked for what, and what came of it
+    History(HistoryArguments),
+    /// Print a script that completes this command line
+    Completions(CompletionsArguments),
+    /// Print names of volumes; started by a shell
+    #[command(hide = true)]
+    CompleteNames(CompleteNamesArguments),
     /// Serve what the guard publishes on standard input; started by the guard
     #[command(hide = true)]
     Front(FrontArguments),
@@ -124,6 +155,61 @@ struct CheckArguments {
     json: bool,
 }
 
+/// Where the guard is asked.
+#[derive(Debug, Args)]
+struct GuardArguments {
+    /// Socket to ask the guard on
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    socket: PathBuf,
+    /// How long the guard may take to answer
+    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = values::span)]
+    timeout: u32,
+}
+
+#[derive(Debug, Args)]
+struct JobsArguments {
+    /// Only this one
+    id: Option<String>,
+    /// Print the guard's answer as it is
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    guard: GuardArguments,
+}
+
+#[derive(Debug, Args)]
+struct HistoryArguments {
+    /// Only what is not older, such as 24h
+    #[arg(long, value_name = "SPAN", value_parser = values::span)]
+    since: Option<u32>,
+    /// Only what was to be done in this volume group
+    #[arg(long, value_parser = values::name)]
+    vg: Option<Name>,
+    /// Print the journal's lines as they are
+    #[arg(long)]
+    json: bool,
+    /// Check that no line was changed or taken out
+    #[arg(long, conflicts_with_all = ["since", "vg", "json"])]
+    verify: bool,
+    /// Journal to read, and what is older in FILE.1
+    #[arg(long, value_name = "FILE", default_value = journal::PATH)]
+    journal: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct CompletionsArguments {
+    /// Shell that the script is for
+    shell: completions::Shell,
+}
+
+#[derive(Debug, Args)]
+struct CompleteNamesArguments {
+    #[arg(long)]
+    kind: completions::Kind,
+    #[arg(long, default_value = SOCKET)]
+    socket: PathBuf,
+}
+
 #[derive(Debug, Args)]
 struct FrontArguments {
     #[arg(long = "listen-address", required = true)]
@@ -136,6 +222,9 @@ struct FrontArguments {
     host_root: PathBuf,
     #[arg(long)]
     lock_file: PathBuf,
+    /// Standard output is the socket of the API, and listens
+    #[arg(long)]
+    api: bool,
     #[arg(long)]
     log_level: Level,
 }
@@ -167,6 +256,10 @@ enum Failure {
     Found(u8),
     /// An audit could not be made.
     Unknown(Box<dyn Error>),
+    /// What the guard was asked came to nothing, and the exit code says why.
+    Coded(Box<dyn Error>, u8),
+    /// Options that do not go together.
+    Misused(&'static str),
 }
 
 /// Runs the command that the arguments name.
@@ -178,6 +271,11 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Snapshot(command) => snapshot::run(command),
+        Command::Jobs(arguments) => jobs::run(&arguments),
+        Command::History(arguments) => history::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::CompleteNames(arguments) => completions::names(&arguments),
         Command::Front(arguments) => front::run(arguments),
         Command::Guard => guard::run(),
         Command::Manifest(arguments) => manifest::run(&arguments),
@@ -189,13 +287,23 @@ pub fn main() -> ExitCode {
         Err(Failure::Told) => ExitCode::FAILURE,
         Err(Failure::Found(code)) => ExitCode::from(code),
         Err(Failure::Misconfigured(error) | Failure::Unknown(error)) => fail(error.as_ref(), 2),
+        Err(Failure::Coded(error, code)) => fail(error.as_ref(), code),
+        Err(Failure::Misused(why)) => {
+            tell(why);
+            ExitCode::from(2)
+        }
     }
 }
 
 fn fail(error: &dyn Error, code: u8) -> ExitCode {
-    // Whoever closed stderr does not want to know.
-    let _ = writeln!(io::stderr(), "cowherd: {}", chain(error));
+    tell(&chain(error));
     ExitCode::from(code)
+}
+
+/// One line for people.
+fn tell(text: &str) {
+    // Whoever closed stderr does not want to know.
+    let _ = writeln!(io::stderr(), "cowherd: {text}");
 }
 
 impl From<ConfigError> for Failure {
@@ -282,9 +390,30 @@ fn build() -> Build {
     }
 }
 
-/// Prints a result. A reader that has gone away is no failure of ours.
+/// Wall time; a clock before 1970 is taken for that.
+fn now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    UnixSeconds(since.unwrap_or_default().as_secs_f64())
+}
+
+/// Prints what the guard answered word for word, if it was JSON.
+fn print_answer(answer: Option<Vec<u8>>) -> Result<(), Failure> {
+    let Some(mut answer) = answer else {
+        return Ok(());
+    };
+    answer.truncate(answer.trim_ascii_end().len());
+    answer.push(b'\n');
+    print_bytes(&answer)
+}
+
+/// Prints a result.
 fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    print_bytes(text.as_bytes())
+}
+
+/// A reader that has gone away is no failure of ours.
+fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(bytes) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::other(error)),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -300,36 +429,82 @@ mod tests {
 
     use super::*;
 
+    const WORDS: &[&str] = &[
+        "run",
+        "status",
+        "plan",
+        "check",
+        "front",
+        "guard",
+        "manifest",
+        "snapshot",
+        "list",
+        "create",
+        "extend",
+        "activate",
+        "deactivate",
+        "merge",
+        "remove",
+        "protect",
+        "expire",
+        "jobs",
+        "history",
+        "completions",
+        "complete-names",
+        "bash",
+        "vg0/home",
+        "vg0/snap",
+        "--size=10GiB",
+        "--size",
+        "15%",
+        "--type=thin",
+        "--name=a",
+        "--ttl=7d",
+        "--ttl",
+        "never",
+        "--expendable",
+        "--no-expendable",
+        "--protect",
+        "--off",
+        "--read-only",
+        "--activate",
+        "--tag",
+        "--allow-deferred",
+        "--yes",
+        "--wait",
+        "--wait=5s",
+        "--no-wait",
+        "--idempotency-key=k",
+        "--socket=/s",
+        "--timeout=1s",
+        "--vg",
+        "--origin=vg0/home",
+        "--since=24h",
+        "--verify",
+        "--kind=snapshots",
+        "--config",
+        "--dry-run",
+        "--json",
+        "--config-only",
+        "--web.listen-address=[::1]:1",
+        "--web.telemetry-path=/m",
+        "--web.telemetry-path",
+        "--web.config.file=web.yml",
+        "--web-config-file",
+        "--host-root",
+        "--listen-address",
+        "--telemetry-path",
+        "--log.level=warn",
+        "--collector.thin-volumes",
+        "--no-collector.thin-volumes",
+        "--log-level",
+        "--root",
+        "--",
+    ];
+
     fn word() -> impl Strategy<Value = OsString> {
-        let known = [
-            "run",
-            "status",
-            "plan",
-            "check",
-            "front",
-            "guard",
-            "manifest",
-            "--config",
-            "--dry-run",
-            "--json",
-            "--config-only",
-            "--web.listen-address=[::1]:1",
-            "--web.telemetry-path=/m",
-            "--web.telemetry-path",
-            "--web.config.file=web.yml",
-            "--web-config-file",
-            "--host-root",
-            "--listen-address",
-            "--telemetry-path",
-            "--log.level=warn",
-            "--collector.thin-volumes",
-            "--no-collector.thin-volumes",
-            "--log-level",
-            "--root",
-            "--",
-        ];
         prop_oneof![
-            3 => select(known.to_vec()).prop_map(OsString::from),
+            3 => select(WORDS).prop_map(OsString::from),
             1 => any::<String>().prop_map(OsString::from),
             1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(OsString::from_vec),
         ]

@@ -13,23 +13,9 @@ use crate::model::relief::Relief;
 use crate::model::units::Bytes;
 use crate::model::view::View;
 
+use super::columns::{Side, Table};
 use super::figures::{self, Figures};
 use super::text;
-
-const COLUMN_GAP: &str = "  ";
-
-/// Rows of cells, the first being the heads of the columns.
-struct Table<const N: usize> {
-    /// Numbers are aligned at their end, words at their start.
-    sides: [Side; N],
-    rows: Vec<[String; N]>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Side {
-    Left,
-    Right,
-}
 
 /// Volume groups, stores, and what is about to happen or held back.
 #[must_use]
@@ -227,30 +213,4 @@ fn plan_lines(view: &View) -> String {
     let reliefs = view.plan.reliefs.iter().map(Relief::to_string);
     let lines = extensions.chain(holds).chain(reliefs);
     lines.map(|line| line + "\n").collect()
-}
-
-impl<const N: usize> Table<N> {
-    fn text(&self) -> String {
-        let widths: [usize; N] = std::array::from_fn(|column| {
-            let lengths = self.rows.iter().map(|row| row[column].chars().count());
-            lengths.max().unwrap_or_default()
-        });
-        self.rows
-            .iter()
-            .map(|row| self.line(row, &widths))
-            .collect()
-    }
-
-    fn line(&self, row: &[String; N], widths: &[usize; N]) -> String {
-        let cells =
-            row.iter()
-                .zip(widths)
-                .zip(self.sides)
-                .map(|((cell, width), side)| match side {
-                    Side::Left => format!("{cell:<width$}"),
-                    Side::Right => format!("{cell:>width$}"),
-                });
-        let line = cells.collect::<Vec<_>>().join(COLUMN_GAP);
-        format!("{}\n", line.trim_end())
-    }
 }

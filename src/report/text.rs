@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::model::time::UnixSeconds;
 use crate::model::units::Bytes;
 
 /// Shown where there is nothing to say.
@@ -18,6 +19,8 @@ const RATE_MIN: f64 = 1.0;
 const MINUTE_SECS: f64 = 60.0;
 const HOUR_SECS: f64 = 3600.0;
 const DAY_SECS: f64 = 86_400.0;
+
+const YEAR_10000: f64 = 253_402_300_800.0;
 
 /// At most eight characters: `97.3 MiB`.
 pub(super) fn size(bytes: Bytes) -> String {
@@ -48,6 +51,11 @@ pub(super) fn percent(ratio: f64) -> String {
     format!("{:.1} %", (ratio * 1000.0).floor() / 10.0)
 }
 
+/// Of what is in percent already, and cut the same.
+pub(super) fn of_hundred(percent: f64) -> String {
+    format!("{:.1} %", (percent * 10.0).floor() / 10.0)
+}
+
 /// How long until a store is full.
 pub(super) fn forecast(secs: Option<f64>) -> String {
     match secs {
@@ -71,8 +79,41 @@ pub(super) fn ago(span_back: Duration) -> String {
     format!("{} ago", span(span_back.as_secs_f64()))
 }
 
+/// How long something took or lasts; the clock may have been set meanwhile.
+pub(super) fn between(from: UnixSeconds, to: UnixSeconds) -> String {
+    span((to.0 - from.0).max(0.0))
+}
+
+/// `2026-11-20 23:26:38`, in UTC. Nothing for what no calendar of four digits has.
+pub(super) fn date(at: UnixSeconds) -> String {
+    if !(0.0..YEAR_10000).contains(&at.0) {
+        return NOTHING.to_owned();
+    }
+    let secs = Duration::from_secs_f64(at.0).as_secs();
+    let (days, rest) = (secs / 86_400, secs % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
+/// Year, month and day of the Gregorian calendar, by the days since 1970: years are counted from March on, so that
+/// the day that some years have more is their last (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+const fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
 /// Text from outside, in one line that cannot steer a terminal.
-pub(super) fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
@@ -141,8 +182,32 @@ mod tests {
     }
 
     #[test]
+    fn dates_are_those_of_the_calendar() {
+        let cases = [
+            (0.0, "1970-01-01 00:00:00"),
+            (951_782_399.9, "2000-02-28 23:59:59"),
+            (951_782_400.0, "2000-02-29 00:00:00"),
+            (1_790_000_000.25, "2026-09-21 14:13:20"),
+            (4_107_542_400.0, "2100-03-01 00:00:00"),
+            (253_402_300_799.0, "9999-12-31 23:59:59"),
+            (253_402_300_800.0, NOTHING),
+            (-1.0, NOTHING),
+            (f64::INFINITY, NOTHING),
+            (f64::NAN, NOTHING),
+        ];
+        for (secs, shown) in cases {
+            assert_eq!(date(UnixSeconds(secs)), shown, "{secs}");
+        }
+    }
+
+    #[test]
     fn nearly_full_is_not_shown_as_full() {
         assert_eq!(percent(0.99999), "99.9 %");
         assert_eq!(percent(1.0), "100.0 %");
+        assert_eq!(of_hundred(99.999), "99.9 %");
+        for tenths in 0..=1000 {
+            let percent = f64::from(tenths) / 10.0;
+            assert_eq!(of_hundred(percent), format!("{percent:.1} %"));
+        }
     }
 }

@@ -1,0 +1,216 @@
+//! Speaking with the guard: requests of the API, its answers as values, and what failed as exit codes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::client::{self, ClientError, Request};
+use crate::model::action::Reference;
+use crate::model::cause::chain;
+use crate::model::refusal::{Code, Refusal};
+use crate::report::text::one_line;
+
+use super::{Failure, GuardArguments};
+
+/// Before every path of the API.
+const BASE: &str = "/api/v1";
+
+const REFUSED: u8 = 3;
+const UNREACHABLE: u8 = 4;
+const RUNNING: u8 = 5;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{}: {}", one_line(code), one_line(detail))]
+    Refused {
+        status: u16,
+        code: String,
+        detail: String,
+    },
+    #[error("the guard answers {0} without a reason")]
+    Unexplained(u16),
+    #[error("the guard's answer is not understood")]
+    Unread(#[source] serde_json::Error),
+    #[error("no random numbers")]
+    NoRandom,
+    /// What was begun failed.
+    #[error("{}: {}", .0.code.label(), one_line(&.0.detail))]
+    Failed(Refusal),
+    #[error("job {0} has failed and does not say why")]
+    FailedSilently(String),
+    #[error("to be confirmed, and there is no terminal to ask on: see --dry-run, then give --yes")]
+    Unconfirmed,
+    #[error("not confirmed: nothing was done")]
+    Declined,
+    #[error("still running: see cowherd jobs {0}")]
+    Running(String),
+    #[error("how it ended is not known: see cowherd jobs {id}")]
+    Lost { id: String, source: Box<Self> },
+    #[error("whether it was done is not known: repeat it with --idempotency-key {key}")]
+    Unsure { key: String, source: ClientError },
+}
+
+/// An error and what it is about, where that is not the request as a whole.
+#[derive(Debug, thiserror::Error)]
+#[error("{subject}")]
+struct About {
+    subject: String,
+    source: ApiError,
+}
+
+/// How a refusal is told (RFC 9457).
+#[derive(Deserialize)]
+struct Problem {
+    code: String,
+    detail: Option<String>,
+    title: Option<String>,
+}
+
+pub(super) struct Api {
+    socket: PathBuf,
+    timeout: Duration,
+    /// The last answer, word for word, if it was JSON.
+    last: Option<Vec<u8>>,
+}
+
+impl Api {
+    pub(super) fn at(guard: &GuardArguments) -> Self {
+        let timeout = Duration::from_secs(guard.timeout.into());
+        Self::within(guard.socket.clone(), timeout)
+    }
+
+    /// `timeout` is for one request.
+    pub(super) const fn within(socket: PathBuf, timeout: Duration) -> Self {
+        Self {
+            socket,
+            timeout,
+            last: None,
+        }
+    }
+
+    pub(super) fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ApiError> {
+        let request = Request {
+            method: "GET",
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: None,
+        };
+        self.send(request, Duration::ZERO)
+    }
+
+    /// `wait` is for how long the guard was asked to wait itself.
+    pub(super) fn send<T: DeserializeOwned>(
+        &mut self,
+        mut request: Request,
+        wait: Duration,
+    ) -> Result<T, ApiError> {
+        self.last = None;
+        request.path.insert_str(0, BASE);
+        let answer = client::ask(&self.socket, request, self.timeout + wait)?;
+        let is_json = serde_json::from_slice::<IgnoredAny>(&answer.body).is_ok();
+        let read = match answer.status {
+            200..=299 => serde_json::from_slice(&answer.body).map_err(ApiError::Unread),
+            status => Err(refused(status, &answer.body)),
+        };
+        self.last = Some(answer.body).filter(|_| is_json);
+        read
+    }
+
+    pub(super) fn take_last(&mut self) -> Option<Vec<u8>> {
+        self.last.take()
+    }
+}
+
+impl ApiError {
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Client(error) | Self::Unsure { source: error, .. } => match error {
+                ClientError::Absent(_)
+                | ClientError::Denied(_)
+                | ClientError::Connect { .. }
+                | ClientError::Silent { .. }
+                | ClientError::Broken { .. } => UNREACHABLE,
+                ClientError::Runtime(_) | ClientError::Request(_) | ClientError::TooLarge(_) => 1,
+            },
+            Self::Refused { status, .. } | Self::Unexplained(status) => code_of(*status),
+            Self::Failed(refusal) => code_of(refusal.code.status()),
+            Self::Unconfirmed => REFUSED,
+            Self::Running(_) => RUNNING,
+            Self::Lost { source, .. } if source.is_unreachable() => UNREACHABLE,
+            Self::Lost { .. }
+            | Self::Unread(_)
+            | Self::NoRandom
+            | Self::FailedSilently(_)
+            | Self::Declined => 1,
+        }
+    }
+
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.exit_code() == UNREACHABLE
+    }
+
+    pub(super) fn wants_confirmation(&self) -> bool {
+        let wanted = Code::ConfirmationRequired;
+        matches!(self, Self::Refused { code, .. } if code == wanted.label())
+    }
+
+    pub(super) fn about(self, subject: &Reference) -> Failure {
+        let code = self.exit_code();
+        let about = About {
+            subject: subject.to_string(),
+            source: self,
+        };
+        Failure::Coded(Box::new(about), code)
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        let code = error.exit_code();
+        Self::Coded(Box::new(error), code)
+    }
+}
+
+/// The path of a volume and what is below it.
+pub(super) fn path_of(collection: &str, target: &Reference, below: &str) -> String {
+    let id = client::encoded(&target.to_string());
+    format!("/{collection}/{id}{below}")
+}
+
+/// What nobody else makes.
+pub(super) fn new_key() -> Result<String, ApiError> {
+    let mut bytes = [0; 16];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| ApiError::NoRandom)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+fn refused(status: u16, body: &[u8]) -> ApiError {
+    let Ok(problem) = serde_json::from_slice::<Problem>(body) else {
+        return ApiError::Unexplained(status);
+    };
+    let told = problem.detail.or(problem.title);
+    ApiError::Refused {
+        status,
+        code: problem.code,
+        detail: told.unwrap_or_default(),
+    }
+}
+
+const fn code_of(status: u16) -> u8 {
+    match status {
+        400..=499 => REFUSED,
+        503 | 504 => UNREACHABLE,
+        _ => 1,
+    }
+}
+
+/// For whoever has more than one to tell.
+pub(super) fn line_about(subject: &Reference, error: &ApiError) -> String {
+    format!("{subject}: {}", chain(error))
+}
