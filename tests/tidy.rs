@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("observe", &["model", "command"]),
     ("act", &["model", "command"]),
     ("link", &["model"]),
+    ("client", &[]),
     ("report", &["model"]),
     // It reads the web configuration again whenever that changes.
     ("front", &["model", "config", "link", "report"]),
@@ -23,7 +24,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "model", "command", "observe", "decide", "act", "link", "report",
         ],
     ),
-    ("cli", &["model", "config", "report", "front", "guard"]),
+    (
+        "cli",
+        &["model", "config", "report", "front", "guard", "client"],
+    ),
     ("main", &["cli"]),
 ];
 
@@ -36,17 +40,21 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("process::{Command", &["guard/lifeboat/"]),
     ("mount(", &["guard/lifeboat/"]),
     ("chroot(", &["guard/lifeboat/", "cli/manifest.rs"]),
-    ("mlockall(", &["guard/run.rs"]),
+    ("mlockall(", &["guard/claim.rs"]),
     (
         "process::Command",
         &["command.rs", "guard/front.rs", "guard/lifeboat/"],
     ),
-    ("SystemTime::now", &["guard/clock.rs", "front/"]),
+    (
+        "SystemTime::now",
+        &["guard/clock.rs", "front/", "cli/mod.rs"],
+    ),
     ("clock_gettime", &["guard/clock.rs"]),
     (
         "Instant::now",
         &[
             "act/",
+            "cli/wait.rs",
             "command.rs",
             "guard/",
             "front/",
@@ -57,9 +65,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
         "thread::sleep",
         &[
             "act/lock.rs",
+            "cli/wait.rs",
             "front/",
             "guard/front.rs",
-            "guard/run.rs",
+            "guard/claim.rs",
             "guard/devices.rs",
             "guard/lifeboat/",
         ],
@@ -69,7 +78,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("println!", &[]),
     ("unsafe {", &[]),
     ("TcpListener", &["front/"]),
-    ("tokio", &["front/"]),
+    ("UnixListener", &["front/", "guard/"]),
+    ("hyper::", &["front/", "client.rs"]),
+    ("tokio", &["front/", "client.rs"]),
 ];
 
 const FILE_LINES_MAX: usize = 500;

@@ -48,6 +48,8 @@ fn the_shipped_file_names_every_key() {
         "[collector]",
         "[web]",
         "[front]",
+        "[api]",
+        "[[api.caller]]",
         "[log]",
     ];
     let text = shipped();
@@ -62,6 +64,7 @@ fn the_shipped_file_names_every_key() {
                 format!("[{key}]"),
                 format!("[{key}."),
                 format!("[[{key}]]"),
+                format!(".{key}]]"),
             ];
             assert!(
                 written.iter().any(|form| text.contains(form)),
@@ -78,6 +81,11 @@ fn its_commented_keys_are_valid_too() {
     assert!(config.policy.data.max_size.is_some());
     assert!(config.policy.snapshot.growth_per_hour.is_some());
     assert_eq!(config.policy.rules.len(), 2);
+    let api = config.api.expect("it is on");
+    assert_eq!(
+        (api.access.grants.len(), api.group),
+        (1, Some("backup".to_owned()))
+    );
 }
 
 #[test]
@@ -126,7 +134,7 @@ fn every_fault_is_told_at_once_with_key_value_and_range() {
             r#"thin_pool.data.max_size is "-1 GiB", expected a size such as "64 MiB" or a number of bytes, up to 8 EiB"#,
             "thin_pool.data.threshold_percent is 0, expected a whole number from 1 to 99",
             "thin_pool.metadata.threshold_percent is 101, expected a whole number from 1 to 99",
-            "threshold is an unknown key (80), expected one of collector, dry_run, front, guard, history, log, rule, snapshot, thin_pool, timing, volume_group, web",
+            "threshold is an unknown key (80), expected one of api, collector, dry_run, front, guard, history, log, rule, snapshot, thin_pool, timing, volume_group, web",
             "timing.late_after_ms is 99, expected a whole number from 100 to 60000",
             "timing.lock_wait_ms is 15001, expected a whole number from 100 to 15000",
             "timing.look_min_ms is 5000, expected at most look_max_ms (100)",

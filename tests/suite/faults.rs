@@ -162,6 +162,7 @@ impl Host {
                     | Order::Measure(_)
                     | Order::Extend(_)
                     | Order::Relieve(_)
+                    | Order::Grant(_)
                     | Order::BackUp(_)
                     | Order::Tell(_) => self.orders.push(order),
                 }
@@ -202,6 +203,7 @@ impl Host {
                 | Order::ReadReport
                 | Order::Measure(_)
                 | Order::Relieve(_)
+                | Order::Grant(_)
                 | Order::BackUp(_)
                 | Order::Publish(_)
                 | Order::Tell(_) => None,
@@ -222,17 +224,7 @@ impl Host {
 
     /// How often this was told, at whatever level but info.
     fn complaints(&self, message: &str) -> usize {
-        let is_it = |order: &&Order| match order {
-            Order::Tell(note) => note.level != Level::Info && note.message.contains(message),
-            Order::Look { .. }
-            | Order::Rescan
-            | Order::ReadReport
-            | Order::Measure(_)
-            | Order::Extend(_)
-            | Order::Relieve(_)
-            | Order::BackUp(_)
-            | Order::Publish(_) => false,
-        };
+        let is_it = |order: &&Order| matches!(order, Order::Tell(note) if note.level != Level::Info && note.message.contains(message));
         self.orders.iter().filter(is_it).count()
     }
 

@@ -1,17 +1,22 @@
 //! The suite: one binary for every test that needs more than one module and no real kernel.
 
 mod alerts;
+mod api;
+mod asked;
 mod audit;
 mod cadence;
 mod cli;
 mod common;
+mod completions;
 mod config;
 mod dashboards;
 mod everything;
+mod fake_guard;
 mod fake_lvm;
 mod faults;
 mod fixtures;
 mod front;
+mod history;
 #[path = "../lab/src/kernel_facts.rs"]
 mod kernel_facts;
 mod metrics;
@@ -26,6 +31,9 @@ mod scale;
 mod served;
 mod setting;
 mod simulation;
+mod snapshot_cli;
+mod snapshot_cli_faults;
+mod snapshot_cli_waits;
 mod thin_volumes;
 mod tls;
 mod unit;

@@ -140,7 +140,11 @@ impl Sim {
                     }
                     Order::Relieve(relief) => panic!("no rule asks for it: {relief}"),
                     Order::ReadReport => self.reports += 1,
-                    Order::Rescan | Order::Measure(_) | Order::BackUp(_) | Order::Tell(_) => {}
+                    Order::Rescan
+                    | Order::Measure(_)
+                    | Order::Grant(_)
+                    | Order::BackUp(_)
+                    | Order::Tell(_) => {}
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
@@ -100,15 +100,24 @@ impl Guard {
 pub(crate) type Spawned = (UnixStream, LockFile, JoinHandle<Result<(), FrontError>>);
 
 pub(crate) fn spawn(address: SocketAddr) -> Spawned {
-    start(address, None)
+    start(address, None, None)
 }
 
 /// With a web configuration.
 pub(crate) fn spawn_with(web_config_file: Option<PathBuf>) -> Spawned {
-    start(ANY, web_config_file)
+    start(ANY, web_config_file, None)
 }
 
-fn start(address: SocketAddr, web_config_file: Option<PathBuf>) -> Spawned {
+/// With the API on that socket.
+pub(crate) fn spawn_with_api(api: UnixListener) -> Spawned {
+    start(ANY, None, Some(api))
+}
+
+fn start(
+    address: SocketAddr,
+    web_config_file: Option<PathBuf>,
+    api: Option<UnixListener>,
+) -> Spawned {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let file = format!("cowherd-front-{}-{number}.lock", std::process::id());
@@ -120,6 +129,7 @@ fn start(address: SocketAddr, web_config_file: Option<PathBuf>) -> Spawned {
         web_config_file,
         host_root: "/".into(),
         lock_file: lock_file.clone(),
+        api,
     };
     let (ours, theirs) = UnixStream::pair().expect("a socket pair can be made");
     let front = thread::spawn(move || front::serve(theirs, options));

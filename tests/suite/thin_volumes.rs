@@ -41,6 +41,7 @@ fn report(engine: &mut Engine, inventory: Inventory) -> Vec<VolumeId> {
         | Order::ReadReport
         | Order::Extend(_)
         | Order::Relieve(_)
+        | Order::Grant(_)
         | Order::BackUp(_)
         | Order::Publish(_)
         | Order::Tell(_) => None,

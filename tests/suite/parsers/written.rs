@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use cowherd::act::intent::{IntentError, Intents};
-use cowherd::guard::{Berth, Manifest, Options};
+use cowherd::config;
+use cowherd::guard::{Berth, DeskOptions, Manifest, Options};
 use cowherd::link::{self, FromFront, FromGuard, LinkError, Message, Packed};
 use cowherd::model::names::Resource;
 use cowherd::model::plan::Extension;
@@ -67,6 +68,7 @@ fn options() -> Options {
         telemetry_path: config.web.telemetry_path,
         web_config_file: config.web.config_file,
         front_user: config.front.user,
+        api: Some(desk(config.api.expect("it is on"))),
         log_level: "info".to_owned(),
         runtime: "/run/cowherd".into(),
         build: Build {
@@ -74,6 +76,15 @@ fn options() -> Options {
             revision: "2".to_owned(),
         },
         berth: Berth::Aboard(serde_json::from_value(manifest()).expect("a manifest")),
+    }
+}
+
+fn desk(api: config::Api) -> DeskOptions {
+    DeskOptions {
+        access: api.access,
+        socket: api.socket,
+        group: Some(7),
+        journal: "/var/lib/cowherd/journal.jsonl".into(),
     }
 }
 

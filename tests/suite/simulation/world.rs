@@ -284,7 +284,7 @@ impl World {
                 Order::BackUp(group) => self.push(BACKUP, Event::BackedUp(group)),
                 Order::Rescan => self.push(LIST, Event::Listed { is_event: false }),
                 Order::Publish(view) => self.published(&view)?,
-                Order::Measure(_) | Order::Tell(_) => {}
+                Order::Measure(_) | Order::Grant(_) | Order::Tell(_) => {}
             }
         }
         Ok(())

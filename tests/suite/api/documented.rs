@@ -1,0 +1,195 @@
+//! The description of the API tells what is served: its routes, its codes, and the fields of what travels.
+
+use std::collections::BTreeSet;
+
+use cowherd::front::api::{DOCUMENT, ROUTES};
+use cowherd::model::action::{
+    Create, Extend, JobState, Label, Merge, SnapshotKind, StoreSize, Verb,
+};
+use cowherd::model::refusal::Code;
+use serde_json::{Value, json};
+
+use super::{confirmation, job, planned, volumes};
+
+fn document() -> Value {
+    serde_json::from_str(DOCUMENT).expect("it is JSON")
+}
+
+pub(crate) fn patterns() -> Vec<&'static str> {
+    ROUTES.iter().map(|route| route.pattern).collect()
+}
+
+pub(crate) fn fits(pattern: &str, path: &str) -> bool {
+    let (expected, found) = (pattern.split('/'), path.split('/'));
+    let is_dots = |part: &str| part.to_lowercase() == "%2e%2e";
+    expected.clone().count() == found.clone().count()
+        && expected
+            .zip(found)
+            .all(|(expected, found)| expected == found || expected == "{id}" && !is_dots(found))
+}
+
+/// An answer to a request for something documented is documented.
+pub(crate) fn assert_known(method: &str, path: &str, status: u16) {
+    let path = path.split('?').next().unwrap_or_default();
+    let fit =
+        |route: &&cowherd::front::api::Route| route.method == method && fits(route.pattern, path);
+    if let Some(route) = ROUTES.iter().find(fit) {
+        let operation = &document()["paths"][route.pattern][method.to_lowercase()];
+        let known = &operation["responses"][status.to_string()];
+        assert!(
+            known.is_object(),
+            "{status} of {method} {path} is not documented"
+        );
+    }
+}
+
+fn keys(value: &Value) -> BTreeSet<String> {
+    let object = value
+        .as_object()
+        .unwrap_or_else(|| panic!("an object: {value}"));
+    object.keys().cloned().collect()
+}
+
+fn texts(value: &Value) -> BTreeSet<String> {
+    let list = value.as_array().expect("a list").iter();
+    list.map(|text| text.as_str().expect("a text").to_owned())
+        .collect()
+}
+
+/// What a reference leads to.
+fn followed<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    let Some(place) = value["$ref"].as_str() else {
+        return value;
+    };
+    let place = place.strip_prefix('#').expect("a place in the document");
+    let found = document.pointer(place);
+    found.unwrap_or_else(|| panic!("nothing is at {place}"))
+}
+
+#[test]
+fn its_routes_are_those_that_are_served() {
+    let document = document();
+    let paths = document["paths"].as_object().expect("paths");
+    let told: BTreeSet<(String, String)> = paths
+        .iter()
+        .flat_map(|(path, methods)| {
+            let methods = keys(methods).into_iter();
+            methods.map(move |method| (method.to_uppercase(), path.clone()))
+        })
+        .collect();
+    let served = ROUTES.map(|route| (route.method.to_owned(), route.pattern.to_owned()));
+    assert_eq!(told, BTreeSet::from(served));
+}
+
+#[test]
+fn its_queries_are_those_that_are_taken() {
+    let document = document();
+    let mut names = BTreeSet::new();
+    for route in ROUTES {
+        let operation = &document["paths"][route.pattern][route.method.to_lowercase()];
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let follow = |parameter| followed(&document, parameter);
+        let parameters: Vec<&Value> = parameters.map(follow).collect();
+        let queries = parameters
+            .iter()
+            .filter(|parameter| parameter["in"] == "query");
+        let queries: Vec<&str> = queries.filter_map(|query| query["name"].as_str()).collect();
+        assert_eq!(queries, route.operation.queries(), "{}", route.pattern);
+        let has_id = parameters.iter().any(|parameter| parameter["in"] == "path");
+        assert_eq!(has_id, route.pattern.contains("{id}"), "{}", route.pattern);
+        names.insert(operation["operationId"].to_string());
+    }
+    assert_eq!(names.len(), ROUTES.len(), "each operation has its own name");
+}
+
+#[test]
+fn its_codes_are_those_that_are_answered() {
+    let document = document();
+    let told = texts(&document["components"]["schemas"]["Code"]["enum"]);
+    assert_eq!(told, Code::ALL.map(|code| code.label().to_owned()).into());
+    for code in Code::ALL {
+        let response = &document["components"]["responses"][format!("P{}", code.status())];
+        let description = response["description"].as_str().expect("a description");
+        assert!(
+            description.split(", ").any(|label| label == code.label()),
+            "{code:?}"
+        );
+    }
+}
+
+#[test]
+fn its_fields_are_those_that_travel() {
+    let create = Create {
+        kind: SnapshotKind::Thick,
+        ..Create::default()
+    };
+    let problem = json!({"type": "", "title": "", "status": 0, "detail": "", "code": "", "retryable": true, "instance": ""});
+    let failed = job(JobState::Failed);
+    let job = job(JobState::Succeeded);
+    let volumes = volumes();
+    let encoded = [
+        ("Create", json!(create)),
+        ("Extend", json!(Extend { size_bytes: 1 })),
+        ("Merge", json!(Merge::default())),
+        ("Label", json!(Label::default())),
+        ("Planned", json!(planned())),
+        ("Confirmation", json!(confirmation())),
+        ("Volume", json!(volumes[0])),
+        ("Origin", json!(volumes[1].origin)),
+        ("Job", json!(job)),
+        ("JobTarget", json!(job.target)),
+        ("Progress", json!(job.progress)),
+        ("JobResult", json!(job.result)),
+        ("JobError", json!(failed.error)),
+        ("Problem", problem),
+    ];
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    for (name, value) in &encoded {
+        assert_eq!(keys(&schemas[name]["properties"]), keys(value), "{name}");
+    }
+    let sizes = [StoreSize::Bytes(1), StoreSize::PercentOfOrigin(1)].map(|size| keys(&json!(size)));
+    let told = schemas["StoreSize"]["oneOf"].as_array().expect("two ways");
+    let told: Vec<BTreeSet<String>> = told.iter().map(|way| keys(&way["properties"])).collect();
+    assert_eq!(told, sizes);
+    let verbs = texts(&schemas["Job"]["properties"]["verb"]["enum"]);
+    assert_eq!(verbs, Verb::ALL.map(|verb| verb.label().to_owned()).into());
+}
+
+#[test]
+fn bodies_of_requests_have_no_other_fields() {
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    let ways = |name: &str| {
+        schemas[name]["oneOf"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    };
+    let whole = ["Create", "Extend", "Merge", "Label"].map(|name| schemas[name].clone());
+    let ways = [ways("StoreSize"), ways("ConfirmationRequest")].concat();
+    assert_eq!(ways.len(), 4);
+    for schema in whole.iter().chain(&ways) {
+        assert_eq!(schema["additionalProperties"], false, "{schema}");
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn walk(document: &Value, value: &Value, count: &mut usize) {
+        *count += usize::from(value["$ref"].is_string());
+        followed(document, value);
+        let fields = value
+            .as_object()
+            .into_iter()
+            .flat_map(|object| object.values());
+        let parts = value.as_array().into_iter().flatten();
+        fields
+            .chain(parts)
+            .for_each(|part| walk(document, part, count));
+    }
+    let document = document();
+    let mut count = 0;
+    walk(&document, &document, &mut count);
+    assert!(count > 200, "{count}");
+}
