@@ -2,6 +2,7 @@
 //! A scenario's name is its claim. Nothing here starts QEMU or knows the host.
 
 mod administering;
+mod asking;
 mod auditing;
 mod coexisting;
 mod comparing;
@@ -128,6 +129,7 @@ pub fn all() -> Vec<Scenario> {
         stopping::SCENARIOS,
         serving::SCENARIOS,
         refusing::SCENARIOS,
+        asking::SCENARIOS,
         sick_root::SCENARIOS,
         comparing::SCENARIOS,
     ]
