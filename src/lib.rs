@@ -40,6 +40,7 @@
 //! - **lane**: the devices that one thread looks at, so that hanging storage costs only its own.
 //! - **intent**: the record on tmpfs of the extension being carried out. **Mending** is what a guard
 //!   does about a predecessor's.
+//! - **desk**: the threads of the guard that answer callers, and have done what they ask for.
 //! - **job**: one change that somebody asked for, from its queue to its end. The **journal** is the record on disk of
 //!   who asked for what, each line chained to the one before it.
 //! - **view**: the immutable picture that the guard publishes and the front shows.

@@ -159,10 +159,16 @@ impl ApiError {
         matches!(self, Self::Refused { code, .. } if code == wanted.label())
     }
 
-    pub(super) fn about(self, subject: &Reference) -> Failure {
+    pub(super) fn about(mut self, subject: &Reference) -> Failure {
         let code = self.exit_code();
+        let subject = subject.to_string();
+        if let Self::Refused { detail, .. } | Self::Failed(Refusal { detail, .. }) = &mut self {
+            // The guard names the volume, too.
+            let named = detail.strip_prefix(&format!("{subject}: "));
+            *detail = named.unwrap_or(detail).to_owned();
+        }
         let about = About {
-            subject: subject.to_string(),
+            subject,
             source: self,
         };
         Failure::Coded(Box::new(about), code)

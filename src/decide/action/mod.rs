@@ -177,9 +177,14 @@ impl Subject<'_> {
     fn is_not_protected(&self, volume: &Volume) -> Result<(), Refusal> {
         if volume.has_tag(PROTECTED_TAG) {
             let name = &volume.name;
+            let what = if volume.id == self.volume.id {
+                "it".to_owned()
+            } else {
+                name.to_string()
+            };
             return self.refuse(
                 Code::Protected,
-                format!("{name} is protected; `cowherd snapshot protect --off {name}` ends that"),
+                format!("{what} is protected; `cowherd snapshot protect --off {name}` ends that"),
             );
         }
         Ok(())

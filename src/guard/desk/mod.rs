@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::process::setpriority_process;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
@@ -143,6 +144,9 @@ impl Desk {
         })?;
         let reading = Arc::clone(&office);
         workers::spawn("desk", STACK, move || {
+            // Reading keeps a processor busy where there are many volumes. What changes a group stays urgent: an
+            // extension would wait for its lock.
+            let _ = setpriority_process(None, workers::PATIENT);
             reading.take_over(&left, &orders);
             reading.answer_for_ever(&queue, &orders);
         })?;

@@ -57,7 +57,7 @@ fn what_is_protected_or_in_use_stays() {
         "nightly",
         merge(false),
         Code::Protected,
-        "vg/nightly is protected",
+        "vg/nightly: it is protected",
     );
     host.of("thin").tags.push("cowherd.protected".to_owned());
     host.refuses(

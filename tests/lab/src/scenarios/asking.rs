@@ -13,6 +13,7 @@ use crate::guest::cowherd::{Cowherd, cowherd};
 use crate::guest::dm::dm_suspended;
 use crate::guest::lvm::{Vg, lv_size, lvs_field};
 use crate::guest::sh::{Output, sh, signal};
+use crate::guest::writer::{Rate, Writer};
 use crate::guest::{DEADLINE, Lab};
 use crate::size::Size;
 use crate::wait::wait_until;
@@ -39,6 +40,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         killed,
     )
     .deadline(Duration::from_secs(400)),
+    Scenario::new(
+        "without_a_journal_nothing_is_done_for_callers_and_the_guard_goes_on",
+        "a read-only /var/lib/cowherd: refused, nothing changed, extended all the same",
+        without_journal,
+    ),
 ];
 
 const CONFIG: &str = r#"
@@ -400,4 +406,30 @@ fn jobs() -> Result<Vec<Value>> {
 fn newest(jobs: &[Value]) -> String {
     let ids = jobs.iter().filter_map(|job| job["id"].as_str());
     ids.max().unwrap_or_default().to_owned()
+}
+
+fn without_journal(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let thick = vg.thick("thick", Size::mib(256))?;
+    vg.cow_snapshot("thick", "snap", Size::mib(64))?;
+    sh("mkdir -p /var/lib/cowherd && mount -t tmpfs -o ro tmpfs /var/lib/cowherd")?;
+    let config = "[snapshot]\nthreshold_percent = 50\n[api]\nactions = [\"create\"]\n";
+    let guard = Cowherd::ready(Some(config), &[])?;
+    let output = cowherd(&["snapshot", "create", "vg0/thick"])?;
+    let is_refused = output.code == Some(4) && output.stderr.contains("journal_unavailable");
+    ensure!(is_refused, "{output}");
+    let names = sh("lvs --noheadings -o lv_name vg0 | xargs")?;
+    ensure!(names == "snap thick", "there is {names}");
+    Writer::start(&thick, Rate::Unlimited, Size::mib(48))?
+        .wait(DEADLINE)?
+        .complete()?;
+    wait_until("the snapshot is extended", DEADLINE, || {
+        lv_size("vg0/snap").is_ok_and(|size| size > Size::mib(64).as_bytes())
+    })?;
+    sh("umount /var/lib/cowherd")?;
+    // What kept it away has passed: nobody has to start the guard again.
+    let output = cowherd(&["snapshot", "create", "vg0/thick", "--name", "now"])?;
+    ensure!(output.success(), "{output}");
+    drop(guard.stop()?);
+    vg.remove()
 }
