@@ -23,29 +23,35 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "snapshots_hold_what_was_and_give_it_back",
         "of a classic and a thin volume, by checksum: taken, grown, switched, merged, removed",
         held_and_given_back,
-    ),
+    )
+    .deadline(LONG),
     Scenario::new(
         "a_merge_into_a_volume_in_use_is_deferred_and_says_so",
         "refused at first, accepted when that is allowed, done when the origin is activated again",
         deferred,
-    ),
+    )
+    .deadline(LONG),
     Scenario::new(
         "what_would_do_harm_is_refused_and_put_on_record",
         "each interlock on the real kernel: its code, nothing changed, a line in the journal",
         refused_and_recorded,
-    ),
+    )
+    .deadline(LONG),
     Scenario::new(
         "a_guard_killed_at_any_step_of_an_action_tells_what_became_of_it",
         "SIGKILL at four moments of five actions: the next guard says what LVM says, and nothing is half done",
         killed,
     )
-    .deadline(Duration::from_secs(400)),
+    .deadline(Duration::from_secs(900)),
     Scenario::new(
         "without_a_journal_nothing_is_done_for_callers_and_the_guard_goes_on",
         "a read-only /var/lib/cowherd: refused, nothing changed, extended all the same",
         without_journal,
     ),
 ];
+
+/// Each change is three reports of LVM's and a command: dozens of them take a minute, and thrice that on a slow machine.
+const LONG: Duration = Duration::from_secs(300);
 
 const CONFIG: &str = r#"
 [api]
@@ -368,7 +374,7 @@ fn killed_after(
 /// such a job nothing is.
 fn settled(arguments: &[&str], before: &str) -> Result<bool> {
     let mut all = Vec::new();
-    wait_until("all jobs have ended", DEADLINE, || {
+    wait_until("all jobs have ended", DEADLINE * 3, || {
         let has_ended = |job: &Value| job["state"] != "queued" && job["state"] != "running";
         all = jobs().unwrap_or_default();
         !all.is_empty() && all.iter().all(has_ended)
