@@ -16,6 +16,7 @@
 mod answer;
 pub mod api;
 mod bucket;
+mod converse;
 mod gzip;
 mod inbox;
 mod listen;

@@ -1,16 +1,11 @@
 //! Connections: how many, how long, how much. hyper speaks HTTP/1.1; the bounds are ours.
 
-use std::convert::Infallible;
 use std::io::{self, Write};
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +18,7 @@ use tracing::{debug, error, warn};
 use crate::report::metrics::{self, Format, Traffic};
 
 use super::answer::{self, Known, Pieces, Route};
+use super::converse::{Limits, converse};
 use super::inbox::Latest;
 use super::listen::Listener;
 use super::web::{Active, Web};
@@ -161,35 +157,18 @@ async fn speak(
     shared: &Arc<Shared>,
     active: &Arc<Active>,
 ) {
-    let service = service_fn(|request| {
+    let limits = Limits {
+        header: HEADER_LIMIT,
+        header_bytes: HEADER_BYTES_MAX,
+        headers: HEADERS_MAX,
+        connection: CONNECTION_LIMIT,
+        finish: FINISH_LIMIT,
+    };
+    converse(stream, limits, |request| {
         let (shared, active) = (Arc::clone(shared), Arc::clone(active));
-        async move { Ok::<_, Infallible>(shared.respond(&request, &active).await) }
-    });
-    let connection = http1::Builder::new()
-        // Without a timer the limit on the header would be no limit.
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_LIMIT)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    tokio::select! {
-        result = connection.as_mut() => return note_end(result),
-        () = sleep(CONNECTION_LIMIT) => connection.as_mut().graceful_shutdown(),
-    }
-    if let Ok(result) = timeout(FINISH_LIMIT, connection).await {
-        note_end(result);
-    }
-}
-
-/// A client's faults are not ours: they are not worth a warning.
-fn note_end(result: hyper::Result<()>) {
-    if let Err(error) = result {
-        debug!(
-            error = &error as &dyn std::error::Error,
-            "a connection ended early"
-        );
-    }
+        async move { Ok(shared.respond(&request, &active).await) }
+    })
+    .await;
 }
 
 impl Shared {

@@ -49,7 +49,7 @@ impl Access {
         self.verbs.contains(&verb) && (*uid == 0 || self.grants.iter().any(is_granted))
     }
 
-    /// Whether there is any volume of which this caller may have this done.
+    /// Whether this caller may have this done to every volume.
     #[must_use]
     pub fn allows_all(&self, caller: &Caller, verb: Verb) -> bool {
         let Caller::Peer { uid, .. } = caller;

@@ -2,20 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::model::action::Caller;
 use crate::model::refusal::{Code, Refusal};
 
+use super::super::converse::{Limits, converse};
 use super::answer;
 use super::request::HEADERS_MAX;
 use super::service::Service;
@@ -92,35 +89,18 @@ fn admit(stream: UnixStream, service: &Arc<Service>, places: &Arc<Places>) -> io
 }
 
 async fn speak(stream: UnixStream, service: Arc<Service>, caller: Caller, _place: Place) {
-    let answer = service_fn(|request| {
+    let limits = Limits {
+        header: HEADER_LIMIT,
+        header_bytes: HEADER_BYTES_MAX,
+        headers: HEADERS_READ_MAX,
+        connection: CONNECTION_LIMIT,
+        finish: FINISH_LIMIT,
+    };
+    converse(stream, limits, |request| {
         let (service, caller) = (Arc::clone(&service), caller.clone());
         async move { service.serve(&caller, request).await }
-    });
-    let connection = http1::Builder::new()
-        // Without a timer the limit on the header would be no limit.
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_LIMIT)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .max_headers(HEADERS_READ_MAX)
-        .serve_connection(TokioIo::new(stream), answer);
-    let mut connection = pin!(connection);
-    tokio::select! {
-        result = connection.as_mut() => return note_end(result),
-        () = sleep(CONNECTION_LIMIT) => connection.as_mut().graceful_shutdown(),
-    }
-    if let Ok(result) = timeout(FINISH_LIMIT, connection).await {
-        note_end(result);
-    }
-}
-
-/// A caller's faults are not ours: they are not worth a warning.
-fn note_end(result: hyper::Result<()>) {
-    if let Err(error) = result {
-        debug!(
-            error = &error as &dyn std::error::Error,
-            "a connection to the API ended early"
-        );
-    }
+    })
+    .await;
 }
 
 impl Places {
