@@ -30,17 +30,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "an_administrators_lvextend_at_the_same_moment_is_harmless",
         "lvextend -L+64M at the crossing: nothing fails, nothing stays suspended, both sizes agree",
         beside_lvextend,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "a_renamed_group_and_volume_are_extended_by_their_new_names",
         "vgrename and lvrename while they are guarded",
         renamed,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "a_volume_made_anew_under_the_same_name_is_another_one",
         "lvremove and lvcreate: the new one is judged by its own size",
         made_anew,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "an_exported_group_is_left_alone_until_it_is_imported",
         "vgexport is told as such and is no error; after vgimport the group is guarded",
@@ -63,7 +66,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a_merging_snapshot_is_left_alone_until_it_is_gone",
         "lvconvert --merge above the threshold: no extension, and no series of what is gone",
         merging,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "a_stopped_guard_catches_up",
         "SIGSTOP while a pool fills, SIGCONT: extended at the first look",
@@ -152,6 +156,7 @@ fn beside_lvextend(lab: &mut Lab) -> Result<()> {
     vg.pool("pool", POOL, Size::mib(8), "")?;
     let device = vg.thin("pool", "thin", Size::gib(1))?;
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     fill(&device, Size::mib(200))?;
     let step = Writer::start_from(&device, Size::mib(200), Rate::Unlimited, Size::mib(10))?;
     sh("lvextend -q -L+64M vg0/pool")?;
@@ -170,6 +175,7 @@ fn beside_lvextend(lab: &mut Lab) -> Result<()> {
     ensure!(size >= Size::mib(256 + 64).as_bytes(), "{size} bytes");
     ensure!(dm_suspended()?.is_empty());
     ensure!(cowherd.metrics()?.sum("cowherd_extend_failures_total", &[]) < 1.0);
+    scrapes.stop()?;
     cowherd.stop()?;
     vg.remove()
 }
@@ -179,6 +185,7 @@ fn renamed(lab: &mut Lab) -> Result<()> {
     let origin = vg.thick("origin", Size::mib(128))?;
     vg.cow_snapshot("origin", "snap", Size::mib(32))?;
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     fill(&origin, Size::mib(8))?;
     sh("vgrename -q vg0 vg1 && lvrename -q vg1/snap vg1/shot")?;
     fill("/dev/vg1/origin", Size::mib(28))?;
@@ -193,6 +200,7 @@ fn renamed(lab: &mut Lab) -> Result<()> {
     })?;
     let old = told.all("cowherd_snapshot_cow_size_bytes", &[("vg", "vg0")]);
     ensure!(old.is_empty(), "series of the old name");
+    scrapes.stop()?;
     cowherd.stop()?;
     sh("vgchange -qan vg1 && vgremove -qff vg1").map(drop)
 }
@@ -202,6 +210,7 @@ fn made_anew(lab: &mut Lab) -> Result<()> {
     let origin = vg.thick("origin", Size::mib(128))?;
     vg.cow_snapshot("origin", "snap", Size::mib(64))?;
     let cowherd = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     fill(&origin, Size::mib(40))?;
     sh("lvremove -qqy vg0/snap")?;
     vg.cow_snapshot("origin", "snap", Size::mib(16))?;
@@ -216,6 +225,7 @@ fn made_anew(lab: &mut Lab) -> Result<()> {
         EXTENDED,
         is_extended("vg0/snap", Size::mib(16)),
     )?;
+    scrapes.stop()?;
     cowherd.stop()?;
     vg.remove()
 }
@@ -317,6 +327,7 @@ fn merging(lab: &mut Lab) -> Result<()> {
     let open = File::open(&origin)?;
     sh("lvconvert -q --merge vg0/snap")?;
     let cowherd = Cowherd::ready(Some("[snapshot]\nthreshold_percent = 5\n"), &[])?;
+    let scrapes = Scrapes::start();
     let held = [("reason", "merging")];
     cowherd.wait_metrics("it is held as merging", EXTENDED, |metrics| {
         metrics.sum("cowherd_extends_suppressed_total", &held) >= 1.0
@@ -331,6 +342,7 @@ fn merging(lab: &mut Lab) -> Result<()> {
             .all("cowherd_snapshot_cow_size_bytes", &[])
             .is_empty()
     })?;
+    scrapes.stop()?;
     let log = cowherd.stop()?;
     ensure!(!log.contains("extending"), "{log}");
     vg.remove()

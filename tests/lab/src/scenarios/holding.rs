@@ -33,6 +33,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a group as Proxmox VE leaves it, a thousandth of the size: LVM's step does not fit, what fits is taken",
         nearly_full_like_pve,
     )
+    .timed()
     .deadline(Duration::from_secs(180)),
     Scenario::new(
         "a_rule_by_tag_holds_until_the_tag_is_gone",
@@ -43,12 +44,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "an_invalid_snapshot_is_left_alone_and_reported",
         "no extent is wasted on a lost snapshot, and somebody is told",
         invalid,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "a_pool_that_needs_a_check_is_never_extended",
         "needs_check: nothing is spent on a pool whose growth the kernel refuses",
         needs_check,
     )
+    .timed()
     .disks(&[Size::gib(1), Size::mib(64)]),
     Scenario::new(
         "a_dry_run_changes_nothing_and_says_what_it_would",
@@ -104,6 +107,7 @@ fn nearly_full_like_pve(lab: &mut Lab) -> Result<()> {
     ensure!(before == Size::mib(794).as_bytes(), "{before} bytes");
 
     let cowherd_ = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
     wait_until("the pool grows", TOLD, || {
         lv_size("pve/data").is_ok_and(|size| size > before)
     })?;
@@ -119,6 +123,7 @@ fn nearly_full_like_pve(lab: &mut Lab) -> Result<()> {
         left > 0 && added + left == Size::mib(16).as_bytes(),
         "{added} added, {left} left"
     );
+    scrapes.stop()?;
     cowherd_.stop()?;
     vg.remove()
 }
@@ -197,6 +202,7 @@ fn invalid(lab: &mut Lab) -> Result<()> {
     let free = vg.free_bytes()?;
 
     let cowherd_ = Cowherd::ready(None, &[])?;
+    let scrapes = Scrapes::start();
 
     cowherd_.wait_log("the snapshot is invalid", TOLD)?;
     let state = [("vg", "vg0"), ("lv", "snap"), ("state", "invalid")];
@@ -215,6 +221,7 @@ fn invalid(lab: &mut Lab) -> Result<()> {
             .sum("cowherd_extends_total", &[("lv", "snap")])
             < 1.0
     );
+    scrapes.stop()?;
     cowherd_.stop()?;
     vg.remove()
 }
@@ -256,6 +263,7 @@ fn needs_check(lab: &mut Lab) -> Result<()> {
     let tables = sh("dmsetup table vg0-pool_tdata")?;
 
     let cowherd_ = Cowherd::ready(Some("[thin_pool.data]\nthreshold_percent = 50\n"), &[])?;
+    let scrapes = Scrapes::start();
 
     cowherd_.wait_log("the pool needs a metadata check", TOLD)?;
     let pool = [("vg", "vg0"), ("lv", "pool")];
@@ -271,6 +279,7 @@ fn needs_check(lab: &mut Lab) -> Result<()> {
         "the data device was extended"
     );
     ensure!(cowherd_.metrics()?.sum("cowherd_extends_total", &pool) < 1.0);
+    scrapes.stop()?;
     cowherd_.stop()?;
     sh(
         "dmsetup remove vg0-thin && vgchange -an vg0 && vgremove -ff vg0; pvremove -ff -y /dev/mapper/flaky; dmsetup remove --retry flaky; rm -rf /dev/vg0",

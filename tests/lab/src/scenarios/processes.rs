@@ -34,7 +34,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "an_lvextend_killed_by_others_is_mended_at_once",
         "the guard lives, its lvextend is killed with devices suspended, and writers go on",
         killed_lvextend,
-    ),
+    )
+    .timed(),
     Scenario::new(
         "an_lvextend_of_the_guard_that_was_stopped_is_woken_at_its_deadline",
         "SIGSTOP of the guard's own lvextend with devices suspended: woken, it ends what it began, and writers go on",
@@ -101,15 +102,19 @@ fn killed_guard(lab: &mut Lab, point: Point) -> Result<()> {
 
     let second = Cowherd::start(None, &[])?;
 
-    mended(vg, &thin, writer, second)
+    second.wait_log("mended devices", MENDED)?;
+    finish(vg, &thin, writer, second)
 }
 
 fn killed_lvextend(lab: &mut Lab) -> Result<()> {
     let (vg, thin) = pool_under_guard(lab)?;
     Wrapper::install(Point::Uncommitted, "SIGKILL", "")?;
     let cowherd = Cowherd::ready(ASHORE, &[])?;
+    let scrapes = Scrapes::start();
     let writer = fill(&thin)?;
-    mended(vg, &thin, writer, cowherd)
+    cowherd.wait_log("mended devices", MENDED)?;
+    scrapes.stop()?;
+    finish(vg, &thin, writer, cowherd)
 }
 
 fn stopped_lvextend(lab: &mut Lab) -> Result<()> {
@@ -137,12 +142,6 @@ fn stopped_lvextend(lab: &mut Lab) -> Result<()> {
 /// Puts the pool of 64 MiB past its threshold; who writes waits for what is suspended.
 fn fill(thin: &str) -> Result<Writer> {
     Writer::start(thin, Rate::Unlimited, FILLED)
-}
-
-/// What was killed is mended.
-fn mended(vg: Vg, thin: &str, first: Writer, cowherd: Cowherd) -> Result<()> {
-    cowherd.wait_log("mended devices", MENDED)?;
-    finish(vg, thin, first, cowherd)
 }
 
 /// Nothing is suspended, writing goes on, and LVM and the kernel agree about the size.
