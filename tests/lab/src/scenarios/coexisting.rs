@@ -391,6 +391,13 @@ fn clock_steps(lab: &mut Lab) -> Result<()> {
 fn read_only_folders(lab: &mut Lab) -> Result<()> {
     let vg = Vg::create("vg0", lab.disks())?;
     let origin = vg.thick("origin", Size::mib(64))?;
+    extended_without_a_backup(&vg, &origin, None)?;
+    // Where lvm is the host's, only its options keep it from writing.
+    extended_without_a_backup(&vg, &origin, Some("[guard]\nlifeboat = false\n"))?;
+    vg.remove()
+}
+
+fn extended_without_a_backup(vg: &Vg, origin: &str, config: Option<&str>) -> Result<()> {
     vg.cow_snapshot("origin", "snap", Size::mib(16))?;
     for folder in ["/etc", "/var"] {
         sh(&format!(
@@ -402,9 +409,9 @@ fn read_only_folders(lab: &mut Lab) -> Result<()> {
             "{folder} can be written"
         );
     }
-    let cowherd = Cowherd::ready(None, &[])?;
+    let cowherd = Cowherd::ready(config, &[])?;
     let scrapes = Scrapes::start();
-    fill(&origin, Size::mib(14))?;
+    fill(origin, Size::mib(14))?;
     wait_until(
         "it is extended",
         EXTENDED,
@@ -417,8 +424,7 @@ fn read_only_folders(lab: &mut Lab) -> Result<()> {
     ensure!(cowherd.metrics()?.sum("cowherd_extend_failures_total", &[]) < 1.0);
     scrapes.stop()?;
     cowherd.stop()?;
-    sh("umount /etc /var")?;
-    vg.remove()
+    sh("umount /etc /var && lvremove -qqy vg0/snap").map(drop)
 }
 
 fn device_storm(lab: &mut Lab) -> Result<()> {
