@@ -1,10 +1,11 @@
-//! Carries out one step of a caller's: the command, and whether LVM shows afterwards what it was for.
+//! One step of a caller's: its command, and whether LVM shows afterwards what it was for.
 //!
 //! As with extensions the exit status proves nothing: a selection that matches nothing succeeds, and so does a
 //! merge that only begins when the origin is activated. What counts is what is there before and after.
 
 use std::time::Duration;
 
+use crate::command::Finished;
 use crate::model::action::OWNER_TAG;
 use crate::model::cause::chain;
 use crate::model::names::Name;
@@ -38,38 +39,40 @@ pub enum Done {
     Merging,
 }
 
-/// Runs the command of a step, and looks whether it did what it was for. Whoever calls holds the group.
+/// Runs the command of a step, for one that needs one. Whoever calls holds the group.
+pub fn run(hands: &impl Hands, task: &Task) -> Option<Result<Finished, Refusal>> {
+    let finished = hands.run(Tool::Lvm, &arguments(task)?, DEADLINE);
+    Some(finished.map_err(|error| failed(task, &chain(&error))))
+}
+
+/// What came of it, from what is seen after its end.
 ///
 /// # Errors
-/// When it did not.
-pub fn carry_out(
-    hands: &impl Hands,
-    registry: &impl Registry,
+/// When it did not do what it was for.
+pub fn verdict(
     task: &Task,
+    ran: Result<Finished, Refusal>,
+    seen: &[Volume],
 ) -> Result<Done, Refusal> {
-    let Some(arguments) = arguments(task) else {
-        return Ok(Done::Whole);
-    };
-    let finished = hands.run(Tool::Lvm, &arguments, DEADLINE);
-    let finished = finished.map_err(|error| failed(task, &chain(&error)))?;
-    let seen = registry.volumes(&task.name.vg);
-    let seen =
-        seen.map_err(|error| failed(task, &format!("what it did cannot be told: {error}")))?;
-    match reached(task, &seen) {
-        Some(done) => Ok(done),
-        None if finished.overdue => Err(Refusal::new(
-            Code::Timeout,
-            format!(
-                "{}: lvm did not end within {} s",
-                task.name,
-                DEADLINE.as_secs()
-            ),
-        )),
-        None if finished.status.success() => {
-            Err(failed(task, "lvm reported success and nothing has changed"))
-        }
-        None => Err(failed(task, &finished.complaint())),
+    if let Some(done) = reached(task, seen) {
+        return Ok(done);
     }
+    let finished = ran?;
+    Err(if finished.overdue {
+        let limit = DEADLINE.as_secs();
+        let detail = format!("{}: lvm did not end within {limit} s", task.name);
+        Refusal::new(Code::Timeout, detail)
+    } else if finished.status.success() {
+        failed(task, "lvm reported success and nothing has changed")
+    } else {
+        failed(task, &finished.complaint())
+    })
+}
+
+/// What came of a command cannot be seen.
+#[must_use]
+pub fn unseen(task: &Task, why: &str) -> Refusal {
+    failed(task, &format!("what it did cannot be told: {why}"))
 }
 
 /// What a step has led to, as far as these volumes show it; nothing when it has not been done.
@@ -143,7 +146,12 @@ pub fn undo(hands: &impl Hands, registry: &impl Registry, half: &Volume) -> Resu
             needs_confirmation: false,
         },
     };
-    carry_out(hands, registry, &task).map(drop)
+    let Some(ran) = run(hands, &task) else {
+        return Ok(());
+    };
+    let seen = registry.volumes(&task.name.vg);
+    let seen = seen.map_err(|error| unseen(&task, &error))?;
+    verdict(&task, ran, &seen).map(drop)
 }
 
 /// Has somebody look for the end of a merge: without that the snapshot stays when the kernel is done.

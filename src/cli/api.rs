@@ -1,7 +1,8 @@
 //! Speaking with the guard: requests of the API, its answers as values, and what failed as exit codes.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;
@@ -17,6 +18,11 @@ use super::{Failure, GuardArguments};
 
 /// Before every path of the API.
 const BASE: &str = "/api/v1";
+
+/// HTTP's status for a caller, or a host, that asks for too much at once.
+const TOO_MANY: u16 = 429;
+/// The guard's word is a second.
+const CROWD_PAUSE: Duration = Duration::from_secs(1);
 
 const REFUSED: u8 = 3;
 const UNREACHABLE: u8 = 4;
@@ -111,7 +117,13 @@ impl Api {
     ) -> Result<T, ApiError> {
         self.last = None;
         request.path.insert_str(0, BASE);
-        let answer = client::ask(&self.socket, request, self.timeout + wait)?;
+        let begun = Instant::now();
+        let mut answer = client::ask(&self.socket, request.clone(), self.timeout + wait)?;
+        // Nothing was done: others come first.
+        while answer.status == TOO_MANY && begun.elapsed() < self.timeout {
+            thread::sleep(CROWD_PAUSE);
+            answer = client::ask(&self.socket, request.clone(), self.timeout + wait)?;
+        }
         let is_json = serde_json::from_slice::<IgnoredAny>(&answer.body).is_ok();
         let read = match answer.status {
             200..=299 => serde_json::from_slice(&answer.body).map_err(ApiError::Unread),

@@ -161,7 +161,7 @@ struct GuardArguments {
     /// Socket to ask the guard on
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
-    /// How long the guard may take to answer
+    /// How long the guard may take to answer, and may have too much to do
     #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = values::span)]
     timeout: u32,
 }

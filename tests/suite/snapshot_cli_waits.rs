@@ -54,6 +54,26 @@ fn a_job_is_waited_for_until_it_has_ended() {
 }
 
 #[test]
+fn a_guard_that_is_asked_too_much_is_asked_again_until_the_time_is_over() {
+    let busy = || problem(429, "rate_limited", "too many requests wait for lvm");
+    let guard = FakeGuard::that(vec![busy(), busy(), merged()]);
+    guard.told(&MERGE).is(0, "merged vg0/snap\n", "");
+    let asked = guard.asked();
+    assert_eq!(asked.len(), 3);
+    let (first, last) = (&asked[0], &asked[2]);
+    assert_eq!((&first.head, &first.body), (&last.head, &last.body));
+
+    let guard = FakeGuard::that(vec![busy()]);
+    let told = guard.told(&["snapshot", "merge", "vg0/snap", "--timeout=1s"]);
+    told.is(
+        3,
+        "",
+        "cowherd: vg0/snap: rate_limited: too many requests wait for lvm\n",
+    );
+    assert!(guard.asked().len() > 1);
+}
+
+#[test]
 fn json_is_the_last_answer() {
     let guard = FakeGuard::that(vec![running(1.0), merged()]);
     let told = guard.told(&["snapshot", "merge", "vg0/snap", "--json"]);

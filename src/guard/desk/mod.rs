@@ -16,11 +16,12 @@ mod shown;
 mod tokens;
 mod worker;
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
-use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{io, iter};
 
 use rustix::process::setpriority_process;
 use serde::{Deserialize, Serialize};
@@ -98,6 +99,9 @@ struct Office {
 /// Where the engine says that a wish is granted: its group is the desk's until that is waived.
 pub(super) type Grants = SyncSender<u64>;
 
+/// What some questions are answered from.
+type Look = OnceCell<Result<Seen, Refusal>>;
+
 /// What the worker is to do about a job.
 #[derive(Debug)]
 enum Order {
@@ -139,6 +143,7 @@ impl Desk {
                 inputs: &inputs,
                 wishes: 0,
                 merging: VecDeque::new(),
+                latest: None,
             };
             worker.run(&work);
         })?;
@@ -238,35 +243,49 @@ impl Office {
     }
 
     fn answer_for_ever(&self, queue: &Receiver<Asked>, orders: &SyncSender<Order>) {
-        while let Ok(Asked { ask, generation }) = queue.recv() {
-            let answer = self.answer(&ask, orders);
-            if let (Err(refusal), true) = (&answer, is_change(&ask.question)) {
-                self.record_refusal(&ask, refusal);
+        while let Ok(first) = queue.recv() {
+            // Whoever has come by now is answered from one look: each waited for no other's.
+            let all: Vec<Asked> = iter::once(first)
+                .chain(queue.try_iter().take(QUEUE))
+                .collect();
+            let look = OnceCell::new();
+            for Asked { ask, generation } in &all {
+                let answer = self.answer(ask, &look, orders);
+                if let (Err(refusal), true) = (&answer, is_change(&ask.question)) {
+                    self.record_refusal(ask, refusal);
+                }
+                self.tell(*generation, ask.number, answer);
             }
-            self.tell(generation, ask.number, answer);
         }
     }
 
-    fn answer(&self, ask: &Ask, orders: &SyncSender<Order>) -> Result<Reply, Refusal> {
+    fn answer(&self, ask: &Ask, look: &Look, orders: &SyncSender<Order>) -> Result<Reply, Refusal> {
         if !matches!(ask.question, Question::Refused(_)) {
             self.admit(&ask.caller)?;
         }
         match &ask.question {
             Question::Volumes => {
-                let seen = self.see()?;
+                let seen = self.seen(look)?;
                 Ok(Reply::Volumes(shown::volumes(
                     &seen.inventory,
                     &seen.volumes,
                 )))
             }
-            Question::Confirm(act) => self.confirm(&ask.caller, act),
-            Question::Act(act) => self.accept(ask, act, orders),
+            Question::Confirm(act) => self.confirm(&ask.caller, act, look),
+            Question::Act(act) => self.accept(ask, act, look, orders),
             Question::Refused(refusal) => {
                 self.record_refusal(ask, refusal);
                 Ok(Reply::Noted)
             }
             Question::Jobs | Question::Job(_) => Ok(Reply::Noted),
         }
+    }
+
+    /// Looks when it is first wanted.
+    fn seen<'a>(&self, look: &'a Look) -> Result<&'a Seen, Refusal> {
+        look.get_or_init(|| self.see())
+            .as_ref()
+            .map_err(Refusal::clone)
     }
 
     fn see(&self) -> Result<Seen, Refusal> {
@@ -285,8 +304,8 @@ impl Office {
         action::judge(&site, caller, act)
     }
 
-    fn confirm(&self, caller: &Caller, act: &Act) -> Result<Reply, Refusal> {
-        let task = self.judge(&self.see()?, caller, act)?;
+    fn confirm(&self, caller: &Caller, act: &Act, look: &Look) -> Result<Reply, Refusal> {
+        let task = self.judge(self.seen(look)?, caller, act)?;
         let now = clock::now();
         let token = self.tokens().issue(caller, &task, now.moment)?;
         Ok(Reply::Confirmation(Confirmation {
@@ -297,7 +316,13 @@ impl Office {
     }
 
     /// Decides, puts it on record, and lets it wait for its turn.
-    fn accept(&self, ask: &Ask, act: &Act, orders: &SyncSender<Order>) -> Result<Reply, Refusal> {
+    fn accept(
+        &self,
+        ask: &Ask,
+        act: &Act,
+        look: &Look,
+        orders: &SyncSender<Order>,
+    ) -> Result<Reply, Refusal> {
         let now = clock::now();
         let (known, is_full) = {
             let jobs = self.jobs();
@@ -315,7 +340,7 @@ impl Office {
             }
             Known::New => {}
         }
-        let task = self.judge(&self.see()?, &ask.caller, act)?;
+        let task = self.judge(self.seen(look)?, &ask.caller, act)?;
         if act.dry_run {
             return Ok(Reply::Plan(task.plan));
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::act::Hands;
 use crate::act::snapshot::{self, Done, Registry};
+use crate::command::Finished;
 use crate::model::action::{Action, JobResult, JobState, JobTarget, Progress};
 use crate::model::cause::chain;
 use crate::model::inventory::CowStatus;
@@ -22,12 +23,15 @@ use super::super::message::Input;
 use super::super::workers::Inputs;
 use super::jobs::Entry;
 use super::journal::Line;
+use super::seeing::Seen;
 use super::{Office, Order};
 
 /// An extension takes well under a minute; a group that is not to be had by then is told as busy.
 const GRANT_LIMIT: Duration = Duration::from_secs(60);
 /// How often a merge is looked at.
 const MERGE_EVERY: Duration = Duration::from_secs(1);
+/// What LVM said is as good as new for as long: a report takes about that where there are many volumes.
+const LATEST_FOR: Duration = Duration::from_secs(1);
 /// A command of the guard before may still be at work: it holds the lock, and ends by itself.
 const LEFT_LOCK_LIMIT: Duration = Duration::from_secs(120);
 
@@ -40,6 +44,8 @@ pub(super) struct Worker<'a> {
     pub(super) wishes: u64,
     /// Jobs whose snapshots the kernel merges.
     pub(super) merging: VecDeque<String>,
+    /// What was seen after the last command of ours.
+    pub(super) latest: Option<Seen>,
 }
 
 impl Worker<'_> {
@@ -67,7 +73,12 @@ impl Worker<'_> {
         self.phase(id, "waiting for the volume group", None);
         let done = self.with_group(&entry.task, |worker| {
             worker.phase(id, "running lvm", None);
-            worker.do_now(&entry)
+            worker.begin(&entry)
+        });
+        // The group is the engine's again: looking changes nothing.
+        let done = done.and_then(|ran| match ran {
+            None => Ok(Done::Whole),
+            Some(ran) => self.seen_after(&entry.task, ran),
         });
         self.conclude(&entry, done, RecordKind::Outcome);
     }
@@ -76,7 +87,7 @@ impl Worker<'_> {
     fn with_group<T>(
         &mut self,
         task: &Task,
-        work: impl FnOnce(&Self) -> Result<T, Refusal>,
+        work: impl FnOnce(&mut Self) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         self.wishes += 1;
         let number = self.wishes;
@@ -116,15 +127,16 @@ impl Worker<'_> {
         result
     }
 
-    fn do_now(&self, entry: &Entry) -> Result<Done, Refusal> {
+    /// Decides once more, and runs the command.
+    fn begin(&mut self, entry: &Entry) -> Result<Option<Result<Finished, Refusal>>, Refusal> {
         let office = self.office;
         let task = &entry.task;
         // Whoever is at work in the group is waited for, and not for ever, as lvm would.
         let lock = office.tools.lock(&task.name.vg, office.tools.lock_wait());
         drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
-        let now = office.judge(&office.see()?, &entry.caller, &entry.fixed())?;
+        let now = office.judge(&self.look()?, &entry.caller, &entry.fixed())?;
         if now.step == Step::Nothing {
-            return Ok(Done::Whole);
+            return Ok(None);
         }
         if let (Step::Merge { origin: then }, Step::Merge { origin: now }) = (&task.step, &now.step)
             && then != now
@@ -135,9 +147,29 @@ impl Worker<'_> {
             );
             return Err(Refusal::new(Code::PreconditionFailed, detail));
         }
-        let done = snapshot::carry_out(&office.tools, &office.reader, task);
-        if done.is_err() {
-            self.undo_half(task)?;
+        Ok(snapshot::run(&office.tools, task))
+    }
+
+    /// What LVM says, which the look after the job before may have told just now; and what the kernel says.
+    fn look(&mut self) -> Result<Seen, Refusal> {
+        let office = self.office;
+        let is_fresh = |seen: &Seen| clock::moment().since(seen.asked) < LATEST_FOR;
+        let Some(mut seen) = self.latest.take().filter(is_fresh) else {
+            return office.see();
+        };
+        seen.look_again(office.front.view().as_ref())
+            .map_err(|error| Refusal::new(Code::LvmFailed, error))?;
+        Ok(seen)
+    }
+
+    fn seen_after(&mut self, task: &Task, ran: Result<Finished, Refusal>) -> Result<Done, Refusal> {
+        let seen = self.office.see();
+        let seen = seen.map_err(|refusal| snapshot::unseen(task, &refusal.detail))?;
+        let done = snapshot::verdict(task, ran, &seen.volumes);
+        if done.is_err() && snapshot::half_made(task, &seen.volumes).is_some() {
+            self.with_group(task, |worker| worker.undo_half(task))?;
+        } else {
+            self.latest = Some(seen);
         }
         done
     }

@@ -15,7 +15,8 @@ Usage: cargo lab COMMAND
 
   test [NAME...]      without names: format, lints, all cargo tests and all scenarios;
                       with names: only those scenarios; by name only: monitoring,
-                      a real Prometheus and Alertmanager that watch a guest
+                      a real Prometheus and Alertmanager that watch a guest, and
+                      what list says so of
   list                the scenarios, one line each
   demo [--for SECS] [--port PORT]
                       a guest whose volumes fill while cowherd extends them, with its

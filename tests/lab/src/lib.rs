@@ -51,7 +51,12 @@ pub fn run(words: &[String]) -> Result<u8> {
         }
         Command::List => {
             for scenario in scenarios::all() {
-                println!("{:<52} {}", scenario.name, scenario.about);
+                let when = if scenario.is_on_demand {
+                    " (by name only)"
+                } else {
+                    ""
+                };
+                println!("{:<52} {}{when}", scenario.name, scenario.about);
             }
             Ok(0)
         }

@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,6 +13,8 @@ use crate::args::PAGE_PORT;
 
 /// An answer comes in milliseconds even when a pool is sick; that is a promise.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// The longest wait that is asked for, and a report of LVM's in a crowd.
+const WAITING: Duration = Duration::from_secs(60);
 /// More than any page or scrape of a few hundred volumes.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
@@ -43,11 +47,31 @@ pub fn http_request(
     body: &str,
 ) -> Result<Response> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut stream = TcpStream::connect_timeout(&address, DEADLINE)
+    let stream = TcpStream::connect_timeout(&address, DEADLINE)
         .with_context(|| format!("connecting to port {port}"))?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
-    let text = request_text(port, method, path, headers, body);
+    let host = format!("127.0.0.1:{port}");
+    let text = request_text(&host, method, path, headers, body);
+    exchange(stream, &text).with_context(|| format!("{method} {path}"))
+}
+
+/// The same by a socket of this host, to a server that may be asked to wait.
+pub fn socket_request(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Response> {
+    let stream = UnixStream::connect(socket).context("connecting to the socket")?;
+    stream.set_read_timeout(Some(WAITING))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    let text = request_text("localhost", method, path, headers, body);
+    exchange(stream, &text).with_context(|| format!("{method} {path}"))
+}
+
+fn exchange(mut stream: impl Read + Write, text: &str) -> Result<Response> {
     stream
         .write_all(text.as_bytes())
         .context("sending the request")?;
@@ -55,12 +79,12 @@ pub fn http_request(
     stream
         .take(ANSWER_BYTES_MAX)
         .read_to_end(&mut answer)
-        .with_context(|| format!("reading the answer to {method} {path}"))?;
-    parse(&answer).with_context(|| format!("the answer to {method} {path}"))
+        .context("reading the answer")?;
+    parse(&answer).context("the answer")
 }
 
 fn request_text(
-    port: u16,
+    host: &str,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
@@ -68,7 +92,7 @@ fn request_text(
 ) -> String {
     let mut lines = vec![
         format!("{method} {path} HTTP/1.1"),
-        format!("Host: 127.0.0.1:{port}"),
+        format!("Host: {host}"),
         "Connection: close".to_owned(),
     ];
     lines.extend(

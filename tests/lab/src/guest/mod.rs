@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod cleanup;
 pub mod cowherd;
+pub mod crowd;
 pub mod demo;
 pub mod dm;
 pub mod herd;

@@ -76,7 +76,10 @@ fn chosen(names: &[String]) -> Result<Vec<Scenario>> {
             list.join("\n  ")
         );
     }
-    let is_chosen = |s: &Scenario| names.is_empty() || names.iter().any(|n| n == s.name);
+    let is_chosen = |s: &Scenario| {
+        let is_named = names.iter().any(|n| n == s.name);
+        is_named || names.is_empty() && !s.is_on_demand
+    };
     Ok(all.into_iter().filter(is_chosen).collect())
 }
 

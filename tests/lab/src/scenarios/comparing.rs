@@ -1,15 +1,19 @@
 //! cowherd beside dmeventd and LVM: the short form of `cargo lab bench`. Only
 //! ratios and losses are asserted; the figures are the benchmark's.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use super::Scenario;
 use crate::figures::figures;
 use crate::guest::Lab;
 use crate::guest::bench::{reaction, survival};
+use crate::guest::cowherd::{Cowherd, cowherd};
+use crate::guest::crowd::Crowd;
 use crate::guest::lvm::Vg;
+use crate::guest::sh::sh;
 use crate::guest::slow::SlowClients;
 use crate::guest::writer::Rate;
 use crate::samples::{By, Guard, Store};
@@ -51,6 +55,23 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     .timed()
     .disks(DISKS)
     .deadline(Duration::from_secs(240)),
+    Scenario::new(
+        "a_crowd_of_callers_is_served_and_does_not_delay_the_guard",
+        "20 callers make and remove snapshots for 20 s: nothing lost, nothing left, and crossings answered as before",
+        |lab| crowd(lab, 20, Duration::from_secs(20)),
+    )
+    .timed()
+    .disks(DISKS)
+    .deadline(Duration::from_secs(400)),
+    Scenario::new(
+        "a_hundred_callers_are_served_and_do_not_delay_the_guard",
+        "the same with 100 callers for a minute",
+        |lab| crowd(lab, 100, Duration::from_secs(60)),
+    )
+    .timed()
+    .on_demand()
+    .disks(DISKS)
+    .deadline(Duration::from_secs(1200)),
 ];
 
 /// The least rate that dmeventd was seen to lose such a snapshot at, every time:
@@ -92,6 +113,70 @@ fn slow_clients(lab: &mut Lab) -> Result<()> {
         "{median:?} beside {CLIENTS} slow clients, {slowest:?} at most without"
     );
     vg.remove()
+}
+
+/// A crossing is one that a fill rate did not announce.
+const OPEN: &str = r#"
+[timing]
+horizon_secs = 0
+[snapshot]
+threshold_percent = 70
+[api]
+actions = ["create", "remove"]
+thin_snapshots_max = 200
+"#;
+
+fn crowd(lab: &mut Lab, callers: u32, span: Duration) -> Result<()> {
+    let [first, second] = lab.disks() else {
+        bail!("two disks are expected");
+    };
+    let guarded = Vg::create("vg0", std::slice::from_ref(first))?;
+    let asked = Vg::create("vg1", std::slice::from_ref(second))?;
+    asked.pool("pool", Size::mib(512), Size::mib(16), "")?;
+    asked.thin("pool", "thin", Size::mib(64))?;
+    let before = volumes(&asked)?;
+    let guard = Cowherd::ready(Some(OPEN), &[])?;
+    let cross = || reaction::watched(&guarded, Store::Cow64);
+    let alone = (0..CROSSINGS)
+        .map(|_| cross())
+        .collect::<Result<Vec<_>>>()?;
+    let crowd = Crowd::start(callers, asked.name(), "thin")?;
+    let (began, mut beside) = (Instant::now(), Vec::new());
+    while began.elapsed() < span || beside.len() < alone.len() {
+        beside.push(cross()?);
+    }
+    let made = crowd.end()?;
+    let (alone, beside) = (median(alone), median(beside));
+    println!("{made} snapshots; a crossing alone {alone:?}, beside {callers} callers {beside:?}");
+
+    ensure!(made >= callers, "{made} snapshots for {callers} callers");
+    let after = volumes(&asked)?;
+    ensure!(after == before, "{before}\nhas become\n{after}");
+    let jobs = cowherd(&["jobs", "--json"])?.stdout;
+    let jobs: Vec<Value> = serde_json::from_str(&jobs).context("the jobs")?;
+    let done = jobs.iter().filter(|job| job["state"] == "succeeded");
+    ensure!(done.count() == jobs.len(), "{jobs:?}");
+    let expected = usize::try_from(made)? * 2;
+    ensure!(jobs.len() == expected, "{} jobs of {expected}", jobs.len());
+    ensure!(
+        beside <= alone.mul_f64(NOISE),
+        "{beside:?} beside {callers} callers, {alone:?} without"
+    );
+    guard.stop()?;
+    guarded.remove()?;
+    asked.remove()
+}
+
+fn median(mut spans: Vec<Duration>) -> Duration {
+    spans.sort_unstable();
+    spans[spans.len() / 2]
+}
+
+fn volumes(vg: &Vg) -> Result<String> {
+    sh(&format!(
+        "lvs -a --noheadings -o lv_name,lv_uuid {}",
+        vg.name()
+    ))
 }
 
 fn pool(lab: &mut Lab) -> Result<()> {

@@ -54,6 +54,8 @@ pub struct Scenario {
     pub deadline: Duration,
     /// It claims something of time, be it only that a scrape takes less than a second: no other guest runs meanwhile.
     pub is_timed: bool,
+    /// It takes so long that it runs only when it is named.
+    pub is_on_demand: bool,
     pub run: fn(&mut Lab) -> Result<()>,
 }
 
@@ -73,6 +75,7 @@ impl Scenario {
             memory: MEMORY,
             deadline: DEADLINE,
             is_timed: false,
+            is_on_demand: false,
             run,
         }
     }
@@ -99,6 +102,14 @@ impl Scenario {
     pub const fn timed(self) -> Self {
         Self {
             is_timed: true,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub const fn on_demand(self) -> Self {
+        Self {
+            is_on_demand: true,
             ..self
         }
     }

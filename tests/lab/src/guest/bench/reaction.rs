@@ -19,6 +19,8 @@ use crate::size::Size;
 
 /// Between two looks at `/sys`.
 const LOOK: Duration = Duration::from_millis(1);
+/// No reason to extend before the threshold.
+const UNHURRIED: Rate = Rate::MibPerSec(4);
 /// Two of dmeventd's timers and its lvextend, on a busy machine.
 const EXTENDED: Duration = Duration::from_secs(40);
 const STORES: [Store; 2] = [Store::Cow64, Store::PoolQueues];
@@ -45,7 +47,7 @@ pub fn all(vg: &Vg, stores: &[Store], runs: u32) -> Result<Vec<Crossing>> {
 /// One crossing under cowherd, while something else goes on.
 pub fn during<T>(vg: &Vg, store: Store, load: impl FnOnce() -> Result<T>) -> Result<Duration> {
     guards::configure(Guard::Cowherd)?;
-    let made = filled(vg, store)?;
+    let made = filled(vg, store, Rate::Unlimited)?;
     let running = Running::ready(Guard::Cowherd, &[&made.lv])?;
     calm(&running)?;
     let load = load()?;
@@ -56,10 +58,18 @@ pub fn during<T>(vg: &Vg, store: Store, load: impl FnOnce() -> Result<T>) -> Res
     Ok(took)
 }
 
+/// One crossing under a guard that runs already and watches the store as it fills, slowly.
+pub fn watched(vg: &Vg, store: Store) -> Result<Duration> {
+    let made = filled(vg, store, UNHURRIED)?;
+    let took = cross(&made)?;
+    stores::remove_all(vg)?;
+    Ok(took)
+}
+
 /// One crossing; after cowherd's, one bare lvextend as well.
 fn crossings(vg: &Vg, store: Store, guard: Guard, offset: Duration) -> Result<Vec<Crossing>> {
     guards::configure(guard)?;
-    let made = filled(vg, store)?;
+    let made = filled(vg, store, Rate::Unlimited)?;
     let (by, wait) = match guard {
         Guard::Cowherd => (By::Cowherd, Duration::ZERO),
         // Wherever in dmeventd's timer the crossing falls.
@@ -85,9 +95,9 @@ fn crossing(store: Store, by: By, took: Duration) -> Crossing {
 }
 
 /// A store just below the threshold.
-fn filled(vg: &Vg, store: Store) -> Result<Made> {
+fn filled(vg: &Vg, store: Store, rate: Rate) -> Result<Made> {
     let made = stores::make(vg, store)?;
-    let fill = Writer::start(&made.target, Rate::Unlimited, below_threshold(store))?;
+    let fill = Writer::start(&made.target, rate, below_threshold(store))?;
     fill.wait(DEADLINE)?.complete()?;
     let used = made.percent_used()?;
     let threshold = f64::from(THRESHOLD_PERCENT);
