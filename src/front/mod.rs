@@ -17,11 +17,15 @@ mod answer;
 pub mod api;
 mod bucket;
 mod converse;
+mod files;
+mod fresh;
 mod gzip;
+mod handshake;
 mod inbox;
 mod listen;
 mod published;
 mod serve;
+mod tls;
 mod web;
 
 use std::io;
