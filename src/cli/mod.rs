@@ -225,6 +225,14 @@ struct FrontArguments {
     /// Standard output is the socket of the API, and listens
     #[arg(long)]
     api: bool,
+    #[arg(long = "api-listen-address", requires_all = ["api", "api_tls_cert", "api_tls_key"])]
+    api_listen_addresses: Vec<SocketAddr>,
+    #[arg(long)]
+    api_tls_cert: Option<PathBuf>,
+    #[arg(long)]
+    api_tls_key: Option<PathBuf>,
+    #[arg(long)]
+    api_tls_client_ca: Option<PathBuf>,
     #[arg(long)]
     log_level: Level,
 }
@@ -492,6 +500,10 @@ mod tests {
         "--web.config.file=web.yml",
         "--web-config-file",
         "--host-root",
+        "--api",
+        "--api-listen-address=[::1]:2",
+        "--api-tls-cert=/c",
+        "--api-tls-key=/k",
         "--listen-address",
         "--telemetry-path",
         "--log.level=warn",

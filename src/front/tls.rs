@@ -31,6 +31,9 @@ const PROTOCOL: &[u8] = b"http/1.1";
 /// A certificate that ends sooner is worth a line in the log.
 const EXPIRES_SOON_SECS: i64 = 7 * 86_400;
 
+/// Nobody needs more names; a certificate may have thousands.
+const NAMES_MAX: usize = 16;
+
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("{what} has no certificate, expected some that begin with -----BEGIN CERTIFICATE-----")]
@@ -302,6 +305,35 @@ pub(super) fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
+}
+
+/// What somebody who shows this certificate is called: the names of hosts among its alternative names or, where it
+/// has none of those, its common name (RFC 6125, 6.4.4).
+pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = parse_x509_certificate(certificate) else {
+        return Vec::new();
+    };
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let alternative = alternative.map(|names| names.value.general_names.iter());
+    let hosts = alternative.into_iter().flatten().filter_map(host);
+    let hosts: Vec<String> = hosts.take(NAMES_MAX).collect();
+    if !hosts.is_empty() {
+        return hosts;
+    }
+    let common = certificate.subject().iter_common_name();
+    let common = common.filter_map(|name| name.as_str().ok());
+    common.take(NAMES_MAX).map(str::to_owned).collect()
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what other kinds there are is the crate's affair"
+)]
+fn host(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(text) => Some((*text).to_owned()),
+        _ => None,
+    }
 }
 
 /// Names of hosts, addresses, e-mail addresses and URIs; none of what cannot be read.

@@ -64,12 +64,12 @@ impl RecordKind {
 /// SHA-256 of a line as it stands in the file, without its line feed, in lower case hexadecimal.
 #[must_use]
 pub fn digest(line: &[u8]) -> String {
+    hexadecimal(ring::digest::digest(&ring::digest::SHA256, line).as_ref())
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digest = ring::digest::digest(&ring::digest::SHA256, line);
-    let halves = digest
-        .as_ref()
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15]);
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     halves
         .map(|half| char::from(DIGITS[usize::from(half)]))
         .collect()

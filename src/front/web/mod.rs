@@ -207,7 +207,7 @@ fn named(files: &mut Files, key: &str, pem: &Pem) -> Result<Named, WebError> {
     })
 }
 
-fn read(files: &mut Files, what: String, path: &Path) -> Result<Vec<u8>, WebError> {
+pub(super) fn read(files: &mut Files, what: String, path: &Path) -> Result<Vec<u8>, WebError> {
     files
         .read(path)
         .map_err(|source| WebError::Read { what, source })

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::act::Hands;
 use crate::act::snapshot::{self, Done, Registry};
+use crate::model::access::Access;
 use crate::model::action::{Action, JobResult, JobState, JobTarget, Progress};
 use crate::model::cause::chain;
 use crate::model::inventory::CowStatus;
@@ -64,10 +65,13 @@ impl Worker<'_> {
         let Some(entry) = self.entry(id) else {
             return;
         };
-        self.phase(id, "waiting for the volume group", None);
-        let done = self.with_group(&entry.task, |worker| {
-            worker.phase(id, "running lvm", None);
-            worker.do_now(&entry)
+        // Before there is a group that others would wait for.
+        let done = self.office.access_now(&entry.caller).and_then(|access| {
+            self.phase(id, "waiting for the volume group", None);
+            self.with_group(&entry.task, |worker| {
+                worker.phase(id, "running lvm", None);
+                worker.do_now(&entry, &access)
+            })
         });
         self.conclude(&entry, done, RecordKind::Outcome);
     }
@@ -116,13 +120,13 @@ impl Worker<'_> {
         result
     }
 
-    fn do_now(&self, entry: &Entry) -> Result<Done, Refusal> {
+    fn do_now(&self, entry: &Entry, access: &Access) -> Result<Done, Refusal> {
         let office = self.office;
         let task = &entry.task;
         // Whoever is at work in the group is waited for, and not for ever, as lvm would.
         let lock = office.tools.lock(&task.name.vg, office.tools.lock_wait());
         drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
-        let now = office.judge(&office.see()?, &entry.caller, &entry.fixed())?;
+        let now = office.judge(&office.see()?, access, &entry.caller, &entry.fixed())?;
         if now.step == Step::Nothing {
             return Ok(Done::Whole);
         }
