@@ -18,6 +18,7 @@ mod plan;
 mod run;
 mod snapshot;
 mod status;
+mod token;
 mod values;
 mod wait;
 
@@ -41,6 +42,7 @@ use crate::model::time::UnixSeconds;
 use crate::model::view::Build;
 
 use snapshot::SnapshotCommand;
+use token::TokenCommand;
 
 /// Made by the guard, for whom its configuration lets in.
 const SOCKET: &str = "/run/cowherd/api.sock";
@@ -71,6 +73,9 @@ enum Command {
     Jobs(JobsArguments),
     /// Show from the journal who asked for what, and what came of it
     History(HistoryArguments),
+    /// Make, list and revoke the tokens that callers over the network show
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print a script that completes this command line
     Completions(CompletionsArguments),
     /// Print names of volumes; started by a shell
@@ -282,6 +287,7 @@ pub fn main() -> ExitCode {
         Command::Snapshot(command) => snapshot::run(command),
         Command::Jobs(arguments) => jobs::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
+        Command::Token(command) => token::run(&command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::CompleteNames(arguments) => completions::names(&arguments),
         Command::Front(arguments) => front::run(arguments),
@@ -460,6 +466,14 @@ mod tests {
         "completions",
         "complete-names",
         "bash",
+        "token",
+        "revoke",
+        "--id=backup",
+        "--actions=create,remove",
+        "--actions",
+        "--volumes",
+        "--expires=90d",
+        "--directory=/d",
         "vg0/home",
         "vg0/snap",
         "--size=10GiB",
