@@ -90,6 +90,28 @@ mod tests {
     }
 
     #[test]
+    fn callers_over_the_network_are_written_as_what_they_showed() {
+        for (caller, shown) in [
+            (r#"{"kind":"token","id":"backup-1"}"#, "token backup-1"),
+            (r#"{"kind":"certificate","name":"a.b"}"#, "certificate a.b"),
+            (
+                r#"{"kind":"stranger","address":"10.0.0.1"}"#,
+                "somebody at 10.0.0.1",
+            ),
+        ] {
+            let line = LINE.replace(r#"{"kind":"peer","uid":0,"gid":0}"#, caller);
+            let record: Record = serde_json::from_str(&line).expect("a record");
+            assert_eq!(serde_json::to_string(&record).expect("JSON"), line);
+            assert_eq!(record.caller.to_string(), shown);
+        }
+        let line = LINE.replace(
+            r#""kind":"peer","uid":0,"gid":0"#,
+            r#""kind":"token","id":"../x""#,
+        );
+        assert!(serde_json::from_str::<Record>(&line).is_err());
+    }
+
+    #[test]
     fn what_a_later_guard_adds_is_left_out() {
         let later = LINE.replacen('{', r#"{"host":{"name":"a"},"#, 1);
         let record: Record = serde_json::from_str(&later).expect("a record");

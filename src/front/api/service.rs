@@ -107,7 +107,7 @@ impl Service {
     ) -> Result<Caller, Refusal> {
         let address = guest.address;
         if !self.strikes.may_try(address, Instant::now()) {
-            let detail = "too many requests of nobody who is known: ask again in a second";
+            let detail = "too many failures from this address: ask again in a second";
             return Err(Refusal::new(Code::RateLimited, detail));
         }
         let admitted = match guest.shown(headers) {

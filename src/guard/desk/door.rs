@@ -3,8 +3,8 @@
 //! The front, which talks to everybody, neither reads tokens nor knows what one may have done: it hands in the digest
 //! of what was shown, and the guard says whom it belongs to. The file of a token is read whenever the token is used,
 //! by its name, so that one that was changed, revoked or made anew is in force at once and nothing has to be kept or
-//! looked after. The host's storage may hang: a thread of its own waits for it, and nobody but callers with tokens
-//! waits for that thread. What cannot be read lets nobody in.
+//! looked after. The host's storage may hang: a thread of its own waits for it (`porter`), and nobody but who comes in
+//! over the network waits for that thread. What cannot be read lets nobody in.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
