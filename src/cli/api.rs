@@ -1,13 +1,15 @@
 //! Speaking with the guard: requests of the API, its answers as values, and what failed as exit codes.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::client::{self, ClientError, Request};
+use crate::client::{self, ClientError, Pem, Place, Remote, RemoteError, Request};
 use crate::model::action::Reference;
 use crate::model::cause::chain;
 use crate::model::refusal::{Code, Refusal};
@@ -26,6 +28,12 @@ const RUNNING: u8 = 5;
 pub(super) enum ApiError {
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error("read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{0} has no token, expected what `cowherd token create` printed")]
+    Token(PathBuf),
     #[error("{}: {}", one_line(code), one_line(detail))]
     Refused {
         status: u16,
@@ -72,22 +80,37 @@ struct Problem {
 }
 
 pub(super) struct Api {
-    socket: PathBuf,
+    place: Place,
+    /// Of the header that shows it.
+    token: Option<String>,
     timeout: Duration,
     /// The last answer, word for word, if it was JSON.
     last: Option<Vec<u8>>,
 }
 
 impl Api {
-    pub(super) fn at(guard: &GuardArguments) -> Self {
+    pub(super) fn at(guard: &GuardArguments) -> Result<Self, ApiError> {
         let timeout = Duration::from_secs(guard.timeout.into());
-        Self::within(guard.socket.clone(), timeout)
+        let (Some(url), Some(ca)) = (&guard.url, &guard.ca) else {
+            return Ok(Self::within(guard.socket.clone(), timeout));
+        };
+        let pair = guard.cert.as_ref().zip(guard.key.as_ref());
+        let pair = pair.map(|(cert, key)| Ok::<_, ApiError>((pem(cert)?, pem(key)?)));
+        let pair = pair.transpose()?;
+        let own = pair.as_ref().map(|(cert, key)| (cert, key));
+        Ok(Self {
+            place: Place::Remote(Remote::new(url, &pem(ca)?, own)?),
+            token: guard.token_file.as_deref().map(token).transpose()?,
+            timeout,
+            last: None,
+        })
     }
 
     /// `timeout` is for one request.
     pub(super) const fn within(socket: PathBuf, timeout: Duration) -> Self {
         Self {
-            socket,
+            place: Place::Socket(socket),
+            token: None,
             timeout,
             last: None,
         }
@@ -111,7 +134,11 @@ impl Api {
     ) -> Result<T, ApiError> {
         self.last = None;
         request.path.insert_str(0, BASE);
-        let answer = client::ask(&self.socket, request, self.timeout + wait)?;
+        if let Some(token) = &self.token {
+            let shown = format!("Bearer {token}");
+            request.headers.push(("Authorization", shown));
+        }
+        let answer = client::ask(&self.place, request, self.timeout + wait)?;
         let is_json = serde_json::from_slice::<IgnoredAny>(&answer.body).is_ok();
         let read = match answer.status {
             200..=299 => serde_json::from_slice(&answer.body).map_err(ApiError::Unread),
@@ -133,6 +160,7 @@ impl ApiError {
                 ClientError::Absent(_)
                 | ClientError::Denied(_)
                 | ClientError::Connect { .. }
+                | ClientError::Tls { .. }
                 | ClientError::Silent { .. }
                 | ClientError::Broken { .. } => UNREACHABLE,
                 ClientError::Runtime(_) | ClientError::Request(_) | ClientError::TooLarge(_) => 1,
@@ -142,7 +170,9 @@ impl ApiError {
             Self::Unconfirmed => REFUSED,
             Self::Running(_) => RUNNING,
             Self::Lost { source, .. } if source.is_unreachable() => UNREACHABLE,
-            Self::Lost { .. }
+            Self::Remote(_) | Self::Token(_) => 2,
+            Self::Read { .. }
+            | Self::Lost { .. }
             | Self::Unread(_)
             | Self::NoRandom
             | Self::FailedSilently(_)
@@ -180,6 +210,28 @@ impl From<ApiError> for Failure {
         let code = error.exit_code();
         Self::Coded(Box::new(error), code)
     }
+}
+
+fn pem(path: &Path) -> Result<Pem, ApiError> {
+    let (path, bytes) = (path.to_owned(), read(path)?);
+    Ok(Pem { path, bytes })
+}
+
+/// One line of letters that a header takes. What else there is may be half a secret and is not shown.
+fn token(path: &Path) -> Result<String, ApiError> {
+    let text = String::from_utf8(read(path)?).unwrap_or_default();
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ApiError::Token(path.to_owned()));
+    }
+    Ok(token.to_owned())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ApiError> {
+    fs::read(path).map_err(|source| ApiError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The path of a volume and what is below it.

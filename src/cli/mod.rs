@@ -166,6 +166,26 @@ struct GuardArguments {
     /// Socket to ask the guard on
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
+    /// Guard to ask over TLS instead
+    #[arg(
+        long,
+        value_name = "https://HOST:PORT",
+        requires = "ca",
+        conflicts_with = "socket"
+    )]
+    url: Option<String>,
+    /// Certificates that sign that guard's, in PEM
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
+    /// File with the token to show it
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
+    /// Certificate to show it, in PEM
+    #[arg(long, value_name = "FILE", requires_all = ["url", "key"])]
+    cert: Option<PathBuf>,
+    /// Key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// How long the guard may take to answer
     #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = values::span)]
     timeout: u32,
@@ -498,6 +518,11 @@ mod tests {
         "--no-wait",
         "--idempotency-key=k",
         "--socket=/s",
+        "--url=https://h:1",
+        "--ca=/c",
+        "--token-file=/t",
+        "--cert=/c",
+        "--key=/k",
         "--timeout=1s",
         "--vg",
         "--origin=vg0/home",

@@ -6,6 +6,7 @@ mod fuzzed;
 mod handed;
 mod refused;
 mod remote;
+mod remote_client;
 mod remote_crowds;
 mod routes;
 
