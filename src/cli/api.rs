@@ -1,6 +1,8 @@
 //! Speaking with the guard: requests of the API, its answers as values, and what failed as exit codes.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::client::{self, ClientError, Request};
+use crate::client::{self, ClientError, Pem, Place, Remote, RemoteError, Request};
 use crate::model::action::Reference;
 use crate::model::cause::chain;
 use crate::model::refusal::{Code, Refusal};
@@ -32,6 +34,12 @@ const RUNNING: u8 = 5;
 pub(super) enum ApiError {
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error("read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{0} has no token, expected what `cowherd token create` printed")]
+    Token(PathBuf),
     #[error("{}: {}", one_line(code), one_line(detail))]
     Refused {
         status: u16,
@@ -78,22 +86,37 @@ struct Problem {
 }
 
 pub(super) struct Api {
-    socket: PathBuf,
+    place: Place,
+    /// Of the header that shows it.
+    token: Option<String>,
     timeout: Duration,
     /// The last answer, word for word, if it was JSON.
     last: Option<Vec<u8>>,
 }
 
 impl Api {
-    pub(super) fn at(guard: &GuardArguments) -> Self {
+    pub(super) fn at(guard: &GuardArguments) -> Result<Self, ApiError> {
         let timeout = Duration::from_secs(guard.timeout.into());
-        Self::within(guard.socket.clone(), timeout)
+        let (Some(url), Some(ca)) = (&guard.url, &guard.ca) else {
+            return Ok(Self::within(guard.socket.clone(), timeout));
+        };
+        let pair = guard.cert.as_ref().zip(guard.key.as_ref());
+        let pair = pair.map(|(cert, key)| Ok::<_, ApiError>((pem(cert)?, pem(key)?)));
+        let pair = pair.transpose()?;
+        let own = pair.as_ref().map(|(cert, key)| (cert, key));
+        Ok(Self {
+            place: Place::Remote(Remote::new(url, &pem(ca)?, own)?),
+            token: guard.token_file.as_deref().map(token).transpose()?,
+            timeout,
+            last: None,
+        })
     }
 
     /// `timeout` is for one request.
     pub(super) const fn within(socket: PathBuf, timeout: Duration) -> Self {
         Self {
-            socket,
+            place: Place::Socket(socket),
+            token: None,
             timeout,
             last: None,
         }
@@ -117,12 +140,16 @@ impl Api {
     ) -> Result<T, ApiError> {
         self.last = None;
         request.path.insert_str(0, BASE);
+        if let Some(token) = &self.token {
+            let shown = format!("Bearer {token}");
+            request.headers.push(("Authorization", shown));
+        }
         let begun = Instant::now();
-        let mut answer = client::ask(&self.socket, request.clone(), self.timeout + wait)?;
+        let mut answer = client::ask(&self.place, request.clone(), self.timeout + wait)?;
         // Nothing was done: others come first.
         while answer.status == TOO_MANY && begun.elapsed() < self.timeout {
             thread::sleep(CROWD_PAUSE);
-            answer = client::ask(&self.socket, request.clone(), self.timeout + wait)?;
+            answer = client::ask(&self.place, request.clone(), self.timeout + wait)?;
         }
         let is_json = serde_json::from_slice::<IgnoredAny>(&answer.body).is_ok();
         let read = match answer.status {
@@ -145,6 +172,7 @@ impl ApiError {
                 ClientError::Absent(_)
                 | ClientError::Denied(_)
                 | ClientError::Connect { .. }
+                | ClientError::Tls { .. }
                 | ClientError::Silent { .. }
                 | ClientError::Broken { .. } => UNREACHABLE,
                 ClientError::Runtime(_) | ClientError::Request(_) | ClientError::TooLarge(_) => 1,
@@ -154,7 +182,9 @@ impl ApiError {
             Self::Unconfirmed => REFUSED,
             Self::Running(_) => RUNNING,
             Self::Lost { source, .. } if source.is_unreachable() => UNREACHABLE,
-            Self::Lost { .. }
+            Self::Remote(_) | Self::Token(_) => 2,
+            Self::Read { .. }
+            | Self::Lost { .. }
             | Self::Unread(_)
             | Self::NoRandom
             | Self::FailedSilently(_)
@@ -192,6 +222,28 @@ impl From<ApiError> for Failure {
         let code = error.exit_code();
         Self::Coded(Box::new(error), code)
     }
+}
+
+fn pem(path: &Path) -> Result<Pem, ApiError> {
+    let (path, bytes) = (path.to_owned(), read(path)?);
+    Ok(Pem { path, bytes })
+}
+
+/// One line of letters that a header takes. What else there is may be half a secret and is not shown.
+fn token(path: &Path) -> Result<String, ApiError> {
+    let text = String::from_utf8(read(path)?).unwrap_or_default();
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ApiError::Token(path.to_owned()));
+    }
+    Ok(token.to_owned())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ApiError> {
+    fs::read(path).map_err(|source| ApiError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The path of a volume and what is below it.

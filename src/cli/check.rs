@@ -25,6 +25,9 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     if let Some(path) = &config.web.config_file {
         front::check_web_file(path).map_err(|error| Failure::Misconfigured(Box::new(error)))?;
     }
+    if let Some(remote) = config.api.as_ref().and_then(|api| api.remote.as_ref()) {
+        front::check_remote(remote).map_err(|error| Failure::Misconfigured(Box::new(error)))?;
+    }
     if arguments.config_only {
         return print(&format!("{}\n", about_config(arguments)));
     }

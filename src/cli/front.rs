@@ -1,12 +1,14 @@
 //! `cowherd front`: the unprivileged process, started by the guard only.
 
 use crate::front::{self, FrontError, Options};
+use crate::model::remote::Remote;
 use crate::report::log;
 
 use super::{Failure, FrontArguments};
 
 pub(super) fn run(arguments: FrontArguments) -> Result<(), Failure> {
     let _log = log::start(arguments.log_level.filter());
+    let remote = arguments.remote();
     let api = arguments.api.then(front::api_socket).transpose();
     let options = Options {
         listen_addresses: arguments.listen_addresses,
@@ -15,6 +17,7 @@ pub(super) fn run(arguments: FrontArguments) -> Result<(), Failure> {
         host_root: arguments.host_root,
         lock_file: arguments.lock_file,
         api: api.map_err(Failure::other)?,
+        remote,
     };
     front::run(options).map_err(|error| match error {
         FrontError::Listen(_) | FrontError::Web(_) => Failure::Told,
@@ -26,4 +29,15 @@ pub(super) fn run(arguments: FrontArguments) -> Result<(), Failure> {
         | FrontError::Tell(_)
         | FrontError::Understand(_) => Failure::other(error),
     })
+}
+
+impl FrontArguments {
+    fn remote(&self) -> Option<Remote> {
+        Some(Remote {
+            tls_cert: self.api_tls_cert.clone()?,
+            tls_key: self.api_tls_key.clone()?,
+            tls_client_ca: self.api_tls_client_ca.clone(),
+            listen_addresses: self.api_listen_addresses.clone(),
+        })
+    }
 }

@@ -8,7 +8,7 @@ use super::api::{Api, ApiError};
 use super::{Failure, JobsArguments, now, print, print_answer};
 
 pub(super) fn run(arguments: &JobsArguments) -> Result<(), Failure> {
-    let mut api = Api::at(&arguments.guard);
+    let mut api = Api::at(&arguments.guard)?;
     let asked = ask(&mut api, arguments.id.as_deref());
     if arguments.json {
         print_answer(api.take_last())?;

@@ -18,6 +18,7 @@ mod plan;
 mod run;
 mod snapshot;
 mod status;
+mod token;
 mod values;
 mod wait;
 
@@ -41,6 +42,7 @@ use crate::model::time::UnixSeconds;
 use crate::model::view::Build;
 
 use snapshot::SnapshotCommand;
+use token::TokenCommand;
 
 /// Made by the guard, for whom its configuration lets in.
 const SOCKET: &str = "/run/cowherd/api.sock";
@@ -71,6 +73,9 @@ enum Command {
     Jobs(JobsArguments),
     /// Show from the journal who asked for what, and what came of it
     History(HistoryArguments),
+    /// Make, list and revoke the tokens that callers over the network show
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print a script that completes this command line
     Completions(CompletionsArguments),
     /// Print names of volumes; started by a shell
@@ -161,6 +166,26 @@ struct GuardArguments {
     /// Socket to ask the guard on
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
+    /// Guard to ask over TLS instead
+    #[arg(
+        long,
+        value_name = "https://HOST:PORT",
+        requires = "ca",
+        conflicts_with = "socket"
+    )]
+    url: Option<String>,
+    /// Certificates that sign that guard's, in PEM
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
+    /// File with the token to show it
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
+    /// Certificate to show it, in PEM
+    #[arg(long, value_name = "FILE", requires_all = ["url", "key"])]
+    cert: Option<PathBuf>,
+    /// Key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// How long the guard may take to answer, and may have too much to do
     #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = values::span)]
     timeout: u32,
@@ -225,6 +250,14 @@ struct FrontArguments {
     /// Standard output is the socket of the API, and listens
     #[arg(long)]
     api: bool,
+    #[arg(long = "api-listen-address", requires_all = ["api", "api_tls_cert", "api_tls_key"])]
+    api_listen_addresses: Vec<SocketAddr>,
+    #[arg(long)]
+    api_tls_cert: Option<PathBuf>,
+    #[arg(long)]
+    api_tls_key: Option<PathBuf>,
+    #[arg(long)]
+    api_tls_client_ca: Option<PathBuf>,
     #[arg(long)]
     log_level: Level,
 }
@@ -274,6 +307,7 @@ pub fn main() -> ExitCode {
         Command::Snapshot(command) => snapshot::run(command),
         Command::Jobs(arguments) => jobs::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
+        Command::Token(command) => token::run(&command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::CompleteNames(arguments) => completions::names(&arguments),
         Command::Front(arguments) => front::run(arguments),
@@ -452,6 +486,14 @@ mod tests {
         "completions",
         "complete-names",
         "bash",
+        "token",
+        "revoke",
+        "--id=backup",
+        "--actions=create,remove",
+        "--actions",
+        "--volumes",
+        "--expires=90d",
+        "--directory=/d",
         "vg0/home",
         "vg0/snap",
         "--size=10GiB",
@@ -476,6 +518,11 @@ mod tests {
         "--no-wait",
         "--idempotency-key=k",
         "--socket=/s",
+        "--url=https://h:1",
+        "--ca=/c",
+        "--token-file=/t",
+        "--cert=/c",
+        "--key=/k",
         "--timeout=1s",
         "--vg",
         "--origin=vg0/home",
@@ -492,6 +539,10 @@ mod tests {
         "--web.config.file=web.yml",
         "--web-config-file",
         "--host-root",
+        "--api",
+        "--api-listen-address=[::1]:2",
+        "--api-tls-cert=/c",
+        "--api-tls-key=/k",
         "--listen-address",
         "--telemetry-path",
         "--log.level=warn",

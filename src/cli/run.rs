@@ -76,6 +76,8 @@ fn desk(api: config::Api) -> Result<DeskOptions, Failure> {
         socket: api.socket,
         group: group.transpose()?,
         journal: PathBuf::from(journal::PATH),
+        remote: api.remote,
+        tokens: api.tokens,
     })
 }
 

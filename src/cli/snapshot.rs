@@ -232,7 +232,7 @@ fn list(arguments: &ListArguments) -> Result<(), Failure> {
         .collect();
     let mark = if query.is_empty() { "" } else { "?" };
     let path = format!("/snapshots{mark}{}", query.join("&"));
-    let mut api = Api::at(&arguments.guard);
+    let mut api = Api::at(&arguments.guard)?;
     let found = api.get::<Vec<VolumeView>>(&path);
     if arguments.json {
         print_answer(api.take_last())?;
@@ -272,7 +272,7 @@ fn remove(arguments: &RemoveArguments) -> Result<(), Failure> {
             "--idempotency-key is for one snapshot at a time",
         ));
     }
-    let mut api = Api::at(&change.guard);
+    let mut api = Api::at(&change.guard)?;
     let mut answers = Vec::new();
     let mut has_failed = false;
     for snapshot in &arguments.snapshots {
@@ -317,7 +317,7 @@ impl ChangeArguments {
     }
 
     fn one(&self, yes: bool, target: &Reference, action: &Action) -> Result<(), Failure> {
-        let mut api = Api::at(&self.guard);
+        let mut api = Api::at(&self.guard)?;
         let told = change::carry_out(&mut api, &self.manner(yes), target, action);
         if self.json {
             print_answer(api.take_last())?;

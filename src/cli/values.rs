@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::action::{Reference, StoreSize};
+use crate::model::action::{Reference, StoreSize, Verb};
 use crate::model::names::{Name, Uuid, VolumeName};
+use crate::model::token::TokenId;
 
 /// Each may be followed by `iB` and stands for 1024 times the one before; upper and lower case are the same, as
 /// for lvcreate(8).
@@ -28,6 +29,8 @@ const STORE_EXPECTED: &str = "expected a size such as 10GiB, 512 MiB or a number
 const SPAN_EXPECTED: &str =
     "expected a whole number of s, min, h, d or w, such as 90min or 7d, from 1s to 10 years";
 const VOLUME_EXPECTED: &str = "expected VG/LV, such as vg0/home, or the uuid of a volume";
+const PATTERN_EXPECTED: &str =
+    "expected a pattern of VG/LV, such as 'vg0/vm-*', with * for any text and ? for one letter";
 const KEY_EXPECTED: &str = "expected 1 to 64 letters, digits, hyphens and underscores";
 
 /// The longest lifetime that the API takes.
@@ -125,6 +128,25 @@ pub(super) fn idempotency_key(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(KEY_EXPECTED.to_owned())
+}
+
+pub(super) fn token_id(text: &str) -> Result<TokenId, String> {
+    TokenId::parse(text).map_err(|error| error.to_string())
+}
+
+pub(super) fn verb(text: &str) -> Result<Verb, String> {
+    let known = Verb::ALL.into_iter().find(|verb| verb.label() == text);
+    known.ok_or_else(|| format!("expected some of {}", Verb::ALL.map(Verb::label).join(", ")))
+}
+
+/// One that could fit some volume.
+pub(super) fn pattern(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+_.-/*?".contains(&byte);
+    let is_wide = text.contains('/') || text.contains('*');
+    if is_wide && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(PATTERN_EXPECTED.to_owned())
 }
 
 fn bytes_ceil(text: &str) -> Option<u64> {

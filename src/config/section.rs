@@ -143,6 +143,12 @@ impl<'a> Section<'a> {
         });
     }
 
+    /// Whether fault has been found with this key.
+    pub(super) fn has_fault(&self, key: &str) -> bool {
+        let key = format!("{}{key}", self.path);
+        self.faults.iter().any(|fault| fault.key == key)
+    }
+
     pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
         self.given_boolean(key).unwrap_or(default)
     }

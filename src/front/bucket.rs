@@ -1,6 +1,6 @@
 //! A bucket of tokens: each request takes one, and one comes back in each interval.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::config::web_file::RateLimit;
@@ -19,16 +19,29 @@ impl Bucket {
         Self { limit, level }
     }
 
+    /// Whether there is a token.
+    pub(super) fn has(&self, now: Instant) -> bool {
+        self.tokens(*self.lock(), now) >= 1.0
+    }
+
     /// Takes a token if there is one.
     pub(super) fn take(&self, now: Instant) -> bool {
-        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tokens, since) = *level;
-        let passed = now.saturating_duration_since(since).as_secs_f64();
-        let back = passed / self.limit.interval.as_secs_f64();
-        let tokens = (tokens + back).min(whole(self.limit.burst));
+        let mut level = self.lock();
+        let tokens = self.tokens(*level, now);
         let is_taken = tokens >= 1.0;
         *level = (if is_taken { tokens - 1.0 } else { tokens }, now);
         is_taken
+    }
+
+    /// With those that have come back.
+    fn tokens(&self, (tokens, since): (f64, Instant), now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(since).as_secs_f64();
+        let back = passed / self.limit.interval.as_secs_f64();
+        (tokens + back).min(whole(self.limit.burst))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (f64, Instant)> {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

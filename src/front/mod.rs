@@ -17,11 +17,15 @@ mod answer;
 pub mod api;
 mod bucket;
 mod converse;
+mod files;
+mod fresh;
 mod gzip;
+mod handshake;
 mod inbox;
 mod listen;
 mod published;
 mod serve;
+mod tls;
 mod web;
 
 use std::io;
@@ -42,11 +46,13 @@ use tracing::info;
 
 use crate::link::{self, FromFront, LinkError};
 use crate::model::cause::chain;
+use crate::model::remote::Remote;
 
-use api::Pending;
-use listen::ListenError;
+use api::{Doors, Pending, Secured};
+use listen::{ListenError, Listener};
 use web::Web;
 
+pub use api::check as check_remote;
 pub use web::{WebError, check as check_web_file};
 
 /// As many reasons to end can be told; the first one counts.
@@ -70,6 +76,15 @@ pub struct Options {
     pub lock_file: PathBuf,
     /// Where the API is asked, if it is: bound by the guard.
     pub api: Option<UnixListener>,
+    /// Where it is asked over the network, if it is.
+    pub remote: Option<Remote>,
+}
+
+/// What is there before anything is served.
+struct Laid {
+    web: Web,
+    listeners: Vec<Listener>,
+    api: Option<Doors>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -162,38 +177,31 @@ fn serve_until(
     ends: &mpsc::Sender<End>,
     mut ended: mpsc::Receiver<End>,
 ) -> Result<(), FrontError> {
-    let web = match options.web_config_file {
-        None => Web::default(),
-        Some(path) => match Web::start(options.host_root, path) {
-            Ok(web) => web,
-            Err(error) => {
-                let message = chain(&error);
-                let told = FromFront::Misconfigured { message };
-                link::send(&mut link, &told).map_err(FrontError::Tell)?;
-                return Err(error.into());
-            }
-        },
-    };
-    let listeners = match listen::bind(&options.listen_addresses) {
-        Ok(listeners) => listeners,
-        Err(error) => {
-            let message = chain(&error);
-            link::send(&mut link, &FromFront::Failed { message }).map_err(FrontError::Tell)?;
-            return Err(error.into());
-        }
-    };
-    let addresses = listeners
-        .iter()
+    let (lock_file, telemetry_path) = (options.lock_file.clone(), options.telemetry_path.clone());
+    let laid = lay(options).or_else(|error| {
+        let message = chain(&error);
+        let told = if matches!(error, FrontError::Web(_)) {
+            FromFront::Misconfigured { message }
+        } else {
+            FromFront::Failed { message }
+        };
+        link::send(&mut link, &told).map_err(FrontError::Tell)?;
+        Err(error)
+    })?;
+    let remote = laid.api.iter().filter_map(|api| api.remote.as_ref());
+    let remote = remote.flat_map(|(listeners, _)| listeners);
+    let addresses = laid.listeners.iter().chain(remote);
+    let addresses = addresses
         .map(|listener| listener.address.to_string())
         .collect();
     link::send(&mut link, &FromFront::Listening { addresses }).map_err(FrontError::Tell)?;
 
     let (publisher, views) = watch::channel(None);
     let pending = Arc::new(Pending::default());
-    let api = options.api.map(|socket| Ok((socket, link.try_clone()?)));
+    let api = laid.api.map(|doors| Ok((doors, link.try_clone()?)));
     let api = api.transpose().map_err(FrontError::Runtime)?;
     let ends = ends.clone();
-    let (lock_file, answered) = (options.lock_file, Arc::clone(&pending));
+    let answered = Arc::clone(&pending);
     start_thread("inbox", move || {
         let end = inbox::read(link, &publisher, &answered, &lock_file);
         // The other end lives as long as the process; there is nobody to tell otherwise.
@@ -207,9 +215,9 @@ fn serve_until(
         .build()
         .map_err(FrontError::Runtime)?;
     let end = runtime.block_on(async {
-        serve::start(listeners, views, web, options.telemetry_path)?;
-        if let Some((socket, link)) = api {
-            api::start(socket, link, pending)?;
+        serve::start(laid.listeners, views, laid.web, telemetry_path)?;
+        if let Some((doors, link)) = api {
+            api::start(doors, link, pending)?;
         }
         Ok(ended.recv().await.unwrap_or(End::Stopped))
     });
@@ -217,6 +225,31 @@ fn serve_until(
     // Dropping the runtime closes every connection: whoever waits for an answer asks again.
     drop(runtime);
     conclude(end)
+}
+
+/// Reads what must be read, then binds every address. The first address is one of the metrics.
+fn lay(options: Options) -> Result<Laid, FrontError> {
+    let web = match options.web_config_file {
+        None => Web::default(),
+        Some(path) => Web::start(options.host_root.clone(), path)?,
+    };
+    let remote = options.api.as_ref().and(options.remote);
+    let secured: Option<(Vec<SocketAddr>, Secured)> = remote
+        .map(|remote| {
+            let addresses = remote.listen_addresses.clone();
+            Ok::<_, WebError>((addresses, api::secure(options.host_root, remote)?))
+        })
+        .transpose()?;
+    let listeners = listen::bind(&options.listen_addresses)?;
+    let remote = secured
+        .map(|(addresses, secured)| Ok::<_, ListenError>((listen::bind(&addresses)?, secured)))
+        .transpose()?;
+    let api = options.api.map(|socket| Doors { socket, remote });
+    Ok(Laid {
+        web,
+        listeners,
+        api,
+    })
 }
 
 fn conclude(end: End) -> Result<(), FrontError> {

@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::time::sleep;
 use tracing::{debug, error, warn};
 
 use crate::report::metrics::{self, Format, Traffic};
 
 use super::answer::{self, Known, Pieces, Route};
 use super::converse::{Limits, converse};
+use super::handshake::shake_hands;
 use super::inbox::Latest;
 use super::listen::Listener;
 use super::web::{Active, Web};
@@ -35,10 +33,6 @@ const HEADER_LIMIT: Duration = Duration::from_secs(7);
 const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 /// Whoever has not taken an answer by then reads too slowly; Prometheus gives a scrape 10 s.
 const FINISH_LIMIT: Duration = Duration::from_secs(10);
-/// From the first byte of a connection to the end of its TLS handshake: some round trips.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-/// The first byte of a TLS record that begins a handshake (RFC 8446, 5.1).
-const HANDSHAKE_RECORD: u8 = 22;
 /// What a client that speaks no TLS is told.
 const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Connection: close\r\n\r\nclient sent an HTTP request to an HTTPS server\n";
@@ -119,37 +113,17 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, _place: OwnedSemapho
     let Some(config) = active.tls.clone() else {
         return speak(stream, &shared, &active).await;
     };
-    match timeout(HANDSHAKE_LIMIT, shake_hands(stream, config)).await {
-        Ok(Ok(Some(stream))) => speak(stream, &shared, &active).await,
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => {
+    match shake_hands(stream, config, PLAIN).await {
+        Ok(Some(stream)) => speak(stream, &shared, &active).await,
+        Ok(None) => {}
+        Err(error) => {
             shared.traffic().handshake_failures += 1;
             debug!(
                 error = &error as &dyn std::error::Error,
                 "a TLS handshake failed"
             );
         }
-        Err(_) => shared.traffic().handshake_failures += 1,
     }
-}
-
-/// Nothing when the client left without a word, as one does that only tries whether somebody listens.
-async fn shake_hands(
-    stream: TcpStream,
-    config: Arc<ServerConfig>,
-) -> io::Result<Option<TlsStream<TcpStream>>> {
-    let mut first = [0];
-    if stream.peek(&mut first).await? == 0 {
-        return Ok(None);
-    }
-    if first == [HANDSHAKE_RECORD] {
-        return TlsAcceptor::from(config).accept(stream).await.map(Some);
-    }
-    // What it said is taken in: closing a socket over unread bytes would take the answer back.
-    let _ = stream.try_read(&mut [0; 4096]);
-    stream.writable().await?;
-    stream.try_write(PLAIN)?;
-    Err(io::Error::other("the client does not speak TLS"))
 }
 
 async fn speak(

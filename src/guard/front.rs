@@ -23,6 +23,7 @@ use crate::link::{self, FromFront, FromGuard, Json, LinkError, Packed};
 use crate::model::action::{Answered, Ask};
 use crate::model::cause::chain;
 use crate::model::refusal::{Code, Refusal};
+use crate::model::remote::Remote;
 use crate::model::view::View;
 
 use super::desk::{Asked, Desk};
@@ -74,6 +75,8 @@ pub(super) struct FrontSettings {
     pub(super) lock_file: PathBuf,
     /// What callers of the API ask, and where they connect.
     pub(super) api: Option<(Desk, UnixListener)>,
+    /// Where they connect over the network.
+    pub(super) remote: Option<Remote>,
 }
 
 /// The running front.
@@ -319,10 +322,24 @@ fn spawn(settings: &FrontSettings) -> io::Result<(Child, UnixStream)> {
         let listener = OwnedFd::from(listener.try_clone()?);
         command.arg("--api").stdout(Stdio::from(listener));
     }
+    if let Some(remote) = &settings.remote {
+        pass_on(&mut command, remote);
+    }
     if let Some((uid, gid)) = settings.identity {
         command.uid(uid).gid(gid);
     }
     Ok((command.spawn()?, ours))
+}
+
+fn pass_on(command: &mut Command, remote: &Remote) {
+    for address in &remote.listen_addresses {
+        command.arg("--api-listen-address").arg(address.to_string());
+    }
+    command.arg("--api-tls-cert").arg(&remote.tls_cert);
+    command.arg("--api-tls-key").arg(&remote.tls_key);
+    if let Some(path) = &remote.tls_client_ca {
+        command.arg("--api-tls-client-ca").arg(path);
+    }
 }
 
 /// Serves one front until it ends; tells whether it ever listened.
@@ -362,7 +379,11 @@ fn serve(
                     break;
                 };
                 if let Some(desk) = desk {
-                    desk.take(Asked { ask, generation });
+                    desk.take(Asked {
+                        ask,
+                        generation,
+                        access: None,
+                    });
                 }
             }
             Ok(None) | Err(_) => break,

@@ -25,7 +25,7 @@ mod watch;
 mod workers;
 
 pub use clock::now;
-pub use desk::DeskOptions;
+pub use desk::{DeskOptions, Door, TokenFault, read_token};
 pub use engine::Engine;
 pub use eyes::KernelEyes;
 pub use lifeboat::{Berth, Manifest, ManifestError, board, handed_over};

@@ -199,6 +199,7 @@ fn start_front(
         log_level: options.log_level.clone(),
         lock_file: options.runtime.join(LOCK_FILE),
         api,
+        remote: options.api.as_ref().and_then(|api| api.remote.clone()),
     };
     Ok((Front::start(settings, line)?, grants))
 }

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-use super::action::{Caller, Verb};
+use super::action::{Caller, Verb, Who};
 use super::names::VolumeName;
 
 /// Built by `config`, which has checked every range and name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Access {
-    /// What may be done at all, and by root. Looking is always allowed to whom the socket lets in.
+    /// What may be done at all, and by root on this host. Looking is always allowed to whom is known.
     pub verbs: Vec<Verb>,
     pub grants: Vec<Grant>,
     pub limits: Limits,
@@ -18,7 +18,7 @@ pub struct Access {
 /// What somebody other than root may have done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
-    pub uid: u32,
+    pub who: Who,
     pub verbs: Vec<Verb>,
     /// Patterns of `VG/LV`, for origins and for snapshots, with `*` for any text and `?` for one letter.
     pub volumes: Vec<WildMatch>,
@@ -36,30 +36,51 @@ pub struct Limits {
 }
 
 impl Access {
+    /// With one grant more.
+    #[must_use]
+    pub fn with(&self, grant: Grant) -> Self {
+        let mut access = self.clone();
+        access.grants.push(grant);
+        access
+    }
+
     /// Whether this caller may have this done to this volume.
     #[must_use]
     pub fn allows(&self, caller: &Caller, verb: Verb, volume: &VolumeName) -> bool {
-        let Caller::Peer { uid, .. } = caller;
         let named = volume.to_string();
         let is_granted = |grant: &Grant| {
-            grant.uid == *uid
-                && grant.verbs.contains(&verb)
+            grant.verbs.contains(&verb)
                 && grant.volumes.iter().any(|pattern| pattern.matches(&named))
         };
-        self.verbs.contains(&verb) && (*uid == 0 || self.grants.iter().any(is_granted))
+        self.verbs.contains(&verb) && (caller.is_root() || self.grants_of(caller).any(is_granted))
     }
 
     /// Whether this caller may have this done to every volume.
     #[must_use]
     pub fn allows_all(&self, caller: &Caller, verb: Verb) -> bool {
-        let Caller::Peer { uid, .. } = caller;
-        self.verbs.contains(&verb) && *uid == 0
+        self.verbs.contains(&verb) && caller.is_root()
     }
 
     /// Whether this caller may see anything.
     #[must_use]
     pub fn knows(&self, caller: &Caller) -> bool {
-        let Caller::Peer { uid, .. } = caller;
-        *uid == 0 || self.grants.iter().any(|grant| grant.uid == *uid)
+        caller.is_root() || self.grants_of(caller).next().is_some()
+    }
+
+    /// The one of these names in a certificate that somebody is known by, as it is written here.
+    #[must_use]
+    pub fn certificate(&self, names: &[String]) -> Option<&str> {
+        let known = self.grants.iter().filter_map(|grant| match &grant.who {
+            Who::Certificate(name) => Some(name.as_str()),
+            Who::User(_) | Who::Token(_) | Who::Stranger(_) => None,
+        });
+        // Names of hosts are the same in upper and lower case.
+        let is_shown = |known: &&str| names.iter().any(|name| name.eq_ignore_ascii_case(known));
+        known.into_iter().find(is_shown)
+    }
+
+    fn grants_of(&self, caller: &Caller) -> impl Iterator<Item = &Grant> {
+        let who = caller.who();
+        self.grants.iter().filter(move |grant| grant.who == who)
     }
 }

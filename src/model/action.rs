@@ -5,12 +5,14 @@
 //! checked by their type, and what is done is one of `Action`.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::names::{Name, Uuid, VolumeName};
 use super::refusal::Refusal;
 use super::time::UnixSeconds;
+use super::token::{Shown, TokenId};
 use super::units::Bytes;
 
 /// The tag of every snapshot that was made here: no other is changed without being told to.
@@ -26,6 +28,23 @@ pub const ORIGIN_TAG: &str = "cowherd.origin=";
 pub enum Caller {
     /// A process on this host, by the credentials of its socket.
     Peer { uid: u32, gid: u32 },
+    /// Over the network, with a token.
+    Token { id: TokenId },
+    /// Over the network, with a certificate: by the name in it that the configuration knows.
+    Certificate { name: String },
+    /// Over the network, and has shown nothing that is known. Nothing is ever done for one.
+    Stranger { address: IpAddr },
+}
+
+/// What a caller is granted something as, and counted as.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Who {
+    /// Whatever their group.
+    User(u32),
+    Token(TokenId),
+    Certificate(String),
+    Stranger(IpAddr),
 }
 
 /// One question of the front's.
@@ -48,6 +67,8 @@ pub enum Question {
     Act(Act),
     /// What `Act` would do and destroy, and the token that lets it.
     Confirm(Act),
+    /// Who somebody is who shows this.
+    Admit(Shown),
     /// The front has refused to change anything, and it is to be on record.
     Refused(Refusal),
 }
@@ -71,6 +92,8 @@ pub enum Reply {
     },
     Plan(Planned),
     Confirmation(Confirmation),
+    /// Whoever has shown what was asked about.
+    Admitted(Caller),
     Noted,
 }
 
@@ -315,6 +338,34 @@ pub enum Verb {
     Label,
 }
 
+impl Caller {
+    /// On this host: nobody is root over the network.
+    #[must_use]
+    pub const fn is_root(&self) -> bool {
+        matches!(self, Self::Peer { uid: 0, .. })
+    }
+
+    #[must_use]
+    pub fn who(&self) -> Who {
+        match self {
+            Self::Peer { uid, .. } => Who::User(*uid),
+            Self::Token { id } => Who::Token(id.clone()),
+            Self::Certificate { name } => Who::Certificate(name.clone()),
+            Self::Stranger { address } => Who::Stranger(*address),
+        }
+    }
+
+    /// Where what this caller may is written.
+    #[must_use]
+    pub const fn written(&self) -> &'static str {
+        match self {
+            Self::Peer { .. } | Self::Certificate { .. } => "[[api.caller]] of the configuration",
+            Self::Token { .. } => "line of its file",
+            Self::Stranger { .. } => "rule",
+        }
+    }
+}
+
 impl Verb {
     pub const ALL: [Self; 7] = [
         Self::Create,
@@ -384,6 +435,9 @@ impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Peer { uid, .. } => write!(f, "user {uid}"),
+            Self::Token { id } => write!(f, "token {id}"),
+            Self::Certificate { name } => write!(f, "certificate {name}"),
+            Self::Stranger { address } => write!(f, "somebody at {address}"),
         }
     }
 }

@@ -64,12 +64,12 @@ impl RecordKind {
 /// SHA-256 of a line as it stands in the file, without its line feed, in lower case hexadecimal.
 #[must_use]
 pub fn digest(line: &[u8]) -> String {
+    hexadecimal(ring::digest::digest(&ring::digest::SHA256, line).as_ref())
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digest = ring::digest::digest(&ring::digest::SHA256, line);
-    let halves = digest
-        .as_ref()
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15]);
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     halves
         .map(|half| char::from(DIGITS[usize::from(half)]))
         .collect()
@@ -87,6 +87,28 @@ mod tests {
         assert_eq!(serde_json::to_string(&record).expect("JSON"), LINE);
         assert_eq!(record.prev, NOTHING_BEFORE);
         assert_eq!(record.kind.label(), "outcome");
+    }
+
+    #[test]
+    fn callers_over_the_network_are_written_as_what_they_showed() {
+        for (caller, shown) in [
+            (r#"{"kind":"token","id":"backup-1"}"#, "token backup-1"),
+            (r#"{"kind":"certificate","name":"a.b"}"#, "certificate a.b"),
+            (
+                r#"{"kind":"stranger","address":"10.0.0.1"}"#,
+                "somebody at 10.0.0.1",
+            ),
+        ] {
+            let line = LINE.replace(r#"{"kind":"peer","uid":0,"gid":0}"#, caller);
+            let record: Record = serde_json::from_str(&line).expect("a record");
+            assert_eq!(serde_json::to_string(&record).expect("JSON"), line);
+            assert_eq!(record.caller.to_string(), shown);
+        }
+        let line = LINE.replace(
+            r#""kind":"peer","uid":0,"gid":0"#,
+            r#""kind":"token","id":"../x""#,
+        );
+        assert!(serde_json::from_str::<Record>(&line).is_err());
     }
 
     #[test]

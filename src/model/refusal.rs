@@ -14,6 +14,7 @@ pub struct Refusal {
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     InvalidRequest,
+    Unauthenticated,
     Forbidden,
     NotFound,
     MethodNotAllowed,
@@ -50,8 +51,9 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::InvalidRequest,
+        Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -91,6 +93,7 @@ impl Code {
     const fn told(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::InvalidRequest => (400, "invalid_request", "Invalid request"),
+            Self::Unauthenticated => (401, "unauthenticated", "Not known"),
             Self::Forbidden => (403, "forbidden", "Not allowed"),
             Self::NotFound => (404, "not_found", "Not found"),
             Self::MethodNotAllowed => (405, "method_not_allowed", "Method not allowed"),

@@ -49,6 +49,16 @@ impl Now {
 }
 
 impl UnixSeconds {
+    /// Exact until the year 285616.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "what is not exact is far beyond any calendar"
+    )]
+    pub const fn whole(seconds: u64) -> Self {
+        Self(seconds as f64)
+    }
+
     /// As it stands in names: `20261122T184500Z`.
     #[must_use]
     pub fn compact_utc(self) -> String {

@@ -148,7 +148,7 @@ fn row(record: &Record) -> [String; 6] {
     let detail = text::one_line(&record.detail);
     [
         text::date(record.ts),
-        record.caller.to_string(),
+        text::one_line(&record.caller.to_string()),
         verb.unwrap_or_else(|| text::one_line(&record.line)),
         target.map_or_else(
             || text::NOTHING.to_owned(),

@@ -16,3 +16,4 @@ pub mod page;
 pub mod snapshots;
 pub mod table;
 pub mod text;
+pub mod tokens;

@@ -84,8 +84,11 @@ fn its_commented_keys_are_valid_too() {
     let api = config.api.expect("it is on");
     assert_eq!(
         (api.access.grants.len(), api.group),
-        (1, Some("backup".to_owned()))
+        (2, Some("backup".to_owned()))
     );
+    let remote = api.remote.expect("it listens");
+    assert_eq!(remote.listen_addresses.len(), 1);
+    assert!(remote.tls_client_ca.is_some());
 }
 
 #[test]
@@ -144,6 +147,69 @@ fn every_fault_is_told_at_once_with_key_value_and_range() {
             r#"web.telemetry_path is metrics, expected a path such as "/metrics""#,
         ]
     );
+}
+
+#[test]
+fn what_is_served_over_the_network_needs_tls_and_each_caller_is_one_or_the_other() {
+    let pem = "expected the absolute path of a PEM file with";
+    let never = "with listen the API is served over TLS, and never without";
+    let missing = [
+        format!("api.tls_cert is missing, {pem} the server's certificate: {never}"),
+        format!("api.tls_key is missing, {pem} the key of tls_cert: {never}"),
+    ];
+    assert_eq!(
+        faults("[api]\nlisten = [\"127.0.0.1:1\"]\n"),
+        missing,
+        "not even on loopback"
+    );
+    let text = r#"
+        [api]
+        listen = ["somewhere:1"]
+        tls_cert = "cert.pem"
+        tokens = 5
+        [[api.caller]]
+        certificate = ""
+        volumes = ["*"]
+        [[api.caller]]
+        uid = -1
+        volumes = ["*"]
+        [[api.caller]]
+        volumes = ["*"]
+        [[api.caller]]
+        uid = 1
+        certificate = "a"
+        volumes = ["*"]
+    "#;
+    assert_eq!(
+        faults(text),
+        [
+            r#"api.caller[1].certificate is "", expected a name in a certificate of a caller, such as "backup.example.org""#,
+            "api.caller[2].uid is -1, expected a whole number from 0 to 4294967295",
+            "api.caller[3].uid is missing, expected the number of a user, as `id -u NAME` prints it, or instead a certificate",
+            "api.caller[4].certificate is beside uid, expected either it or uid: a caller is one or the other",
+            r#"api.listen is ["somewhere:1"], expected a list of addresses such as ["192.0.2.1:10846"], or [] for none"#,
+            r#"api.tls_cert is "cert.pem", expected an absolute path"#,
+            "api.tokens is 5, expected an absolute path",
+        ]
+    );
+    let text = r#"
+        [api]
+        listen = ["127.0.0.1:1"]
+        tls_cert = "/c"
+        tls_key = "/k"
+        [[api.caller]]
+        certificate = "backup.example.org"
+        volumes = ["*"]
+    "#;
+    assert_eq!(
+        faults(text),
+        [format!(
+            "api.tls_client_ca is missing, {pem} the certificates that sign those of callers: a [[api.caller]] has a certificate"
+        )]
+    );
+    let config = config::parse("[api]\nlisten = []\ntls_cert = \"/c\"\n", Path::new("t"));
+    let api = config.expect("it is off").api.expect("the socket is on");
+    assert_eq!(api.remote, None);
 }
 
 #[test]

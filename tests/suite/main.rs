@@ -36,6 +36,7 @@ mod snapshot_cli_faults;
 mod snapshot_cli_waits;
 mod thin_volumes;
 mod tls;
+mod token_cli;
 mod unit;
 mod web_config;
 mod worlds;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cowherd::front::{self, FrontError, Options};
 use cowherd::link::{self, FromFront, FromGuard, Packed};
+use cowherd::model::remote::Remote;
 use cowherd::model::view::View;
 
 use super::common::Herd;
@@ -30,6 +31,8 @@ pub(crate) struct Guard {
     pub(crate) link: UnixStream,
     pub(crate) lock_file: LockFile,
     pub(crate) address: SocketAddr,
+    /// Of the API over the network, where it is served.
+    pub(crate) remote: Option<SocketAddr>,
     pub(crate) front: JoinHandle<Result<(), FrontError>>,
 }
 
@@ -56,15 +59,18 @@ impl Guard {
     }
 
     pub(crate) fn listening((mut link, lock_file, front): Spawned) -> Self {
-        let address = match link::receive(&mut link) {
-            Ok(Some(FromFront::Listening { addresses })) => addresses[0].parse(),
+        let addresses: Vec<SocketAddr> = match link::receive(&mut link) {
+            Ok(Some(FromFront::Listening { addresses })) => addresses
+                .iter()
+                .map(|address| address.parse().expect("the front tells addresses"))
+                .collect(),
             other => panic!("{other:?}"),
         };
-        let address = address.expect("the front tells an address");
         Self {
             link,
             lock_file,
-            address,
+            address: addresses[0],
+            remote: addresses.get(1).copied(),
             front,
         }
     }
@@ -100,23 +106,29 @@ impl Guard {
 pub(crate) type Spawned = (UnixStream, LockFile, JoinHandle<Result<(), FrontError>>);
 
 pub(crate) fn spawn(address: SocketAddr) -> Spawned {
-    start(address, None, None)
+    start(address, None, None, None)
 }
 
 /// With a web configuration.
 pub(crate) fn spawn_with(web_config_file: Option<PathBuf>) -> Spawned {
-    start(ANY, web_config_file, None)
+    start(ANY, web_config_file, None, None)
 }
 
 /// With the API on that socket.
 pub(crate) fn spawn_with_api(api: UnixListener) -> Spawned {
-    start(ANY, None, Some(api))
+    start(ANY, None, Some(api), None)
+}
+
+/// With the API on that socket and over TLS.
+pub(crate) fn spawn_with_remote(api: UnixListener, remote: Remote) -> Spawned {
+    start(ANY, None, Some(api), Some(remote))
 }
 
 fn start(
     address: SocketAddr,
     web_config_file: Option<PathBuf>,
     api: Option<UnixListener>,
+    remote: Option<Remote>,
 ) -> Spawned {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -130,6 +142,7 @@ fn start(
         host_root: "/".into(),
         lock_file: lock_file.clone(),
         api,
+        remote,
     };
     let (ours, theirs) = UnixStream::pair().expect("a socket pair can be made");
     let front = thread::spawn(move || front::serve(theirs, options));

@@ -191,8 +191,13 @@ impl Client {
         path: &str,
         headers: &str,
     ) -> Result<Answer, std::io::Error> {
-        let mut stream = self.connect(address);
         let text = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        self.ask(address, &text)
+    }
+
+    /// Sends all of a request and reads all of what comes back.
+    pub(crate) fn ask(&self, address: SocketAddr, text: &str) -> Result<Answer, std::io::Error> {
+        let mut stream = self.connect(address);
         stream.write_all(text.as_bytes())?;
         // A client's certificate is judged after its request was sent.
         let mut first = [0];

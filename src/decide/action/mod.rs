@@ -126,9 +126,8 @@ impl<'a> Site<'a> {
 
     fn forbidden(&self, caller: &Caller, verb: Verb, target: &Reference) -> Refusal {
         let detail = if self.access.verbs.contains(&verb) {
-            format!(
-                "{caller} may not {verb} {target}: no [[api.caller]] of the configuration lets it"
-            )
+            let written = caller.written();
+            format!("{caller} may not {verb} {target}: no {written} lets it")
         } else {
             format!("nobody may {verb}: it is not among `actions` below [api] in the configuration")
         };

@@ -6,7 +6,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -111,11 +111,15 @@ pub(super) fn last(mut answer: Answer) -> Answer {
 pub(super) fn raw(refusal: &Refusal) -> Vec<u8> {
     let (bytes, code) = (encoded(refusal, None), refusal.code);
     let head = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: {PROBLEM}\r\nContent-Length: {}\r\nRetry-After: 1\r\n\
-            Connection: close\r\n\r\n",
+        "HTTP/1.1 {} {}\r\nContent-Type: {PROBLEM}\r\nContent-Length: {}\r\n{}Connection: close\r\n\r\n",
         code.status(),
         code.title(),
-        bytes.len()
+        bytes.len(),
+        if code.is_retryable() {
+            "Retry-After: 1\r\n"
+        } else {
+            ""
+        }
     );
     [head.into_bytes(), bytes].concat()
 }
@@ -126,6 +130,10 @@ fn problem_of(refusal: &Refusal, instance: Option<String>) -> Answer {
     let mut answer = typed(status, PROBLEM, encoded(refusal, instance).into());
     if refusal.code.is_retryable() {
         answer.headers_mut().insert(RETRY_AFTER, LATER);
+    }
+    if refusal.code == Code::Unauthenticated {
+        let bearer = HeaderValue::from_static("Bearer");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, bearer);
     }
     answer
 }

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tracing::{error, warn};
 
 use crate::link::{self, FromFront, Json, LinkError};
-use crate::model::action::{Answered, Ask, Caller, Question, Reply};
+use crate::model::action::{Answered, Ask, Caller, Question, Reply, Who};
 use crate::model::refusal::{Code, Refusal};
 
 use super::super::start_thread;
@@ -33,8 +33,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const FORGOTTEN: Duration = Duration::from_secs(31);
 /// Questions that the guard has not answered: it works on one after the other.
 const PENDING_MAX: usize = 32;
-/// Of these for everybody but root, and for each of them.
+/// Of these for everybody but root, for all who come over the network, and for each.
 const PENDING_OTHERS_MAX: usize = 24;
+const PENDING_REMOTE_MAX: usize = 16;
 const PENDING_EACH_MAX: usize = 12;
 /// Questions and notes of refusals that the link has not taken.
 const FRAMES_MAX: usize = 64;
@@ -56,7 +57,8 @@ struct State {
 #[derive(Debug)]
 struct Waiting {
     since: Instant,
-    uid: u32,
+    who: Who,
+    is_remote: bool,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -93,7 +95,7 @@ impl Pending {
     }
 
     /// A number, and where its answer comes.
-    fn open(&self, uid: u32) -> Result<(u64, oneshot::Receiver<Answer>), Refusal> {
+    fn open(&self, caller: &Caller) -> Result<(u64, oneshot::Receiver<Answer>), Refusal> {
         let mut state = self.lock();
         if state.is_gone {
             return Err(gone());
@@ -103,15 +105,25 @@ impl Pending {
         let is_due = |waiting: &Waiting| now.duration_since(waiting.since) < FORGOTTEN;
         state.waiting.retain(|_, waiting| is_due(waiting));
         let all = state.waiting.len();
-        let own = state.waiting.values().filter(|other| other.uid == uid);
+        let who = caller.who();
+        let is_remote = !matches!(who, Who::User(_));
+        let own = state.waiting.values().filter(|other| other.who == who);
+        let remote = state.waiting.values().filter(|other| other.is_remote);
         let is_full = all >= PENDING_MAX
-            || uid != 0 && (all >= PENDING_OTHERS_MAX || own.count() >= PENDING_EACH_MAX);
+            || is_remote && remote.count() >= PENDING_REMOTE_MAX
+            || !caller.is_root() && (all >= PENDING_OTHERS_MAX || own.count() >= PENDING_EACH_MAX);
         if is_full {
             return Err(crowded());
         }
         let (answer, comes) = oneshot::channel();
         let (number, since) = (state.next(), now);
-        state.waiting.insert(number, Waiting { since, uid, answer });
+        let waiting = Waiting {
+            since,
+            who,
+            is_remote,
+            answer,
+        };
+        state.waiting.insert(number, waiting);
         Ok((number, comes))
     }
 
@@ -171,8 +183,7 @@ impl Asks {
         line: &str,
         question: Question,
     ) -> Result<(u64, oneshot::Receiver<Answer>), Refusal> {
-        let Caller::Peer { uid, .. } = caller;
-        let (number, comes) = self.pending.open(*uid)?;
+        let (number, comes) = self.pending.open(caller)?;
         match self.send(number, caller, line, question) {
             Ok(()) => Ok((number, comes)),
             Err(refusal) => {

@@ -1,10 +1,11 @@
-//! How many changes each user may ask for: a bucket of tokens for each.
+//! How many changes each caller may ask for: a bucket of tokens for each.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::web_file::RateLimit;
+use crate::model::action::{Caller, Who};
 
 use super::super::bucket::Bucket;
 
@@ -18,12 +19,12 @@ const ROOT: RateLimit = RateLimit {
     interval: Duration::from_millis(5),
     burst: 400,
 };
-/// Users with a bucket. Each is full again after two seconds without a request, and then no longer needed.
-const USERS_MAX: usize = 128;
+/// Callers with a bucket. Each is full again after two seconds without a request, and then no longer needed.
+const CALLERS_MAX: usize = 128;
 const REFILLED: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
-pub(super) struct Buckets(Mutex<BTreeMap<u32, User>>);
+pub(super) struct Buckets(Mutex<BTreeMap<Who, User>>);
 
 #[derive(Debug)]
 struct User {
@@ -42,13 +43,14 @@ pub(super) enum Taken {
 }
 
 impl Buckets {
-    pub(super) fn take(&self, uid: u32, now: Instant) -> Taken {
+    pub(super) fn take(&self, caller: &Caller, now: Instant) -> Taken {
+        let who = caller.who();
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if users.len() >= USERS_MAX && !users.contains_key(&uid) {
+        if users.len() >= CALLERS_MAX && !users.contains_key(&who) {
             users.retain(|_, user| now.saturating_duration_since(user.last) < REFILLED);
         }
-        let limit = if uid == 0 { ROOT } else { OTHERS };
-        let user = users.entry(uid).or_insert_with(|| User {
+        let limit = if caller.is_root() { ROOT } else { OTHERS };
+        let user = users.entry(who).or_insert_with(|| User {
             bucket: Bucket::new(limit, now),
             last: now,
             is_spent: false,
@@ -68,12 +70,16 @@ impl Buckets {
 mod tests {
     use super::*;
 
+    const fn user(uid: u32) -> Caller {
+        Caller::Peer { uid, gid: uid }
+    }
+
     #[test]
     fn each_user_has_tokens_of_its_own_and_root_more() {
         let buckets = Buckets::default();
         let now = Instant::now();
         let take = |uid, count| {
-            let taken: Vec<Taken> = (0..count).map(|_| buckets.take(uid, now)).collect();
+            let taken: Vec<Taken> = (0..count).map(|_| buckets.take(&user(uid), now)).collect();
             taken
                 .into_iter()
                 .filter(|taken| *taken == Taken::Token)
@@ -83,10 +89,10 @@ mod tests {
             (take(1000, 100), take(1001, 10), take(0, 500)),
             (40, 10, 400)
         );
-        assert_eq!(buckets.take(1000, now), Taken::SpentBefore);
+        assert_eq!(buckets.take(&user(1000), now), Taken::SpentBefore);
         let later = now + Duration::from_millis(60);
-        assert_eq!(buckets.take(1000, later), Taken::Token);
-        assert_eq!(buckets.take(1000, later), Taken::Spent);
+        assert_eq!(buckets.take(&user(1000), later), Taken::Token);
+        assert_eq!(buckets.take(&user(1000), later), Taken::Spent);
     }
 
     #[test]
@@ -94,9 +100,9 @@ mod tests {
         let buckets = Buckets::default();
         let now = Instant::now();
         for uid in 0..1000 {
-            buckets.take(uid, now + REFILLED * uid);
+            buckets.take(&user(uid), now + REFILLED * uid);
         }
         let users = buckets.0.lock().expect("nobody panicked").len();
-        assert!(users <= USERS_MAX, "{users}");
+        assert!(users <= CALLERS_MAX, "{users}");
     }
 }

@@ -24,7 +24,17 @@ use super::{body, named};
 pub(super) const BODY_BYTES_MAX: usize = 16 << 10;
 /// A request of a careful client has ten.
 pub(super) const HEADERS_MAX: usize = 32;
-/// Names that a client on this host uses; a page in a browser that was led here has another (DNS rebinding).
+/// Whom a request may be meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hosts {
+    /// Only this host: a page in a browser that was led here names another (DNS rebinding).
+    Local,
+    /// Any: whoever comes over TLS has seen a certificate for the name that was asked for, so nobody can be led
+    /// here under another.
+    Any,
+}
+
+/// Names that a client on this host uses.
 const HOSTS: [&str; 3] = ["localhost", "cowherd", ""];
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -90,7 +100,7 @@ pub fn parse(
     body: &[u8],
 ) -> Result<Call, Refusal> {
     let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    Head::parse(method, target, headers, length)?.call(body)
+    Head::parse(method, target, headers, length, Hosts::Local)?.call(body)
 }
 
 /// Whether it asks for a change, understood or not: what is refused of those is on record.
@@ -116,8 +126,9 @@ impl<'a> Head<'a> {
         target: &'a str,
         headers: &HeaderMap,
         length: u64,
+        hosts: Hosts,
     ) -> Result<Self, Refusal> {
-        check_headers(headers)?;
+        check_headers(headers, hosts)?;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (operation, id) = match route::look_up(method, path) {
             Found::Operation(operation, id) => (operation, id),
@@ -205,7 +216,7 @@ impl<'a> Head<'a> {
 }
 
 /// What holds for every request, whatever it asks for.
-fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_headers(headers: &HeaderMap, hosts: Hosts) -> Result<(), Refusal> {
     if headers.len() > HEADERS_MAX {
         let found = headers.len();
         let detail = format!("found {found} headers, expected at most {HEADERS_MAX}");
@@ -222,7 +233,8 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
         let detail = "`Host`: found none, expected localhost";
         return Err(Refusal::new(Code::InvalidRequest, detail));
     };
-    if !HOSTS.iter().any(|known| host.eq_ignore_ascii_case(known)) {
+    let is_local = HOSTS.iter().any(|known| host.eq_ignore_ascii_case(known));
+    if hosts == Hosts::Local && !is_local {
         let detail = format!("`Host`: found {}, expected localhost", shown(host));
         return Err(Refusal::new(Code::MisdirectedRequest, detail));
     }
@@ -234,7 +246,10 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The value of a header that may be there once.
-fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+pub(super) fn one<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
         return Ok(None);

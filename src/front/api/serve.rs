@@ -1,8 +1,7 @@
-//! Connections to the API: from whom, how many, how long. They take nothing from those of the metrics.
+//! Connections to the API's socket: from whom, how many, how long. They take nothing from those of the metrics.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
@@ -14,6 +13,7 @@ use crate::model::refusal::{Code, Refusal};
 
 use super::super::converse::{Limits, converse};
 use super::answer;
+use super::places::{Place, Places, Share};
 use super::request::HEADERS_MAX;
 use super::service::Service;
 
@@ -31,19 +31,15 @@ const HEADER_LIMIT: Duration = Duration::from_secs(5);
 const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 /// The longest answer waits 10 s for a body, 30 s for the guard and 60 s for a job.
 const FINISH_LIMIT: Duration = Duration::from_secs(110);
+pub(super) const LIMITS: Limits = Limits {
+    header: HEADER_LIMIT,
+    header_bytes: HEADER_BYTES_MAX,
+    headers: HEADERS_READ_MAX,
+    connection: CONNECTION_LIMIT,
+    finish: FINISH_LIMIT,
+};
 /// When no file descriptor is left, accepting again at once would only burn a core.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-
-/// How many connections each user has.
-#[derive(Debug, Default)]
-struct Places(Mutex<BTreeMap<u32, usize>>);
-
-/// One of them, until it is dropped.
-#[derive(Debug)]
-struct Place {
-    places: Arc<Places>,
-    uid: u32,
-}
+pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Serves until the runtime ends.
 pub(super) async fn accept(socket: UnixListener, service: Arc<Service>) {
@@ -69,10 +65,16 @@ pub(super) async fn accept(socket: UnixListener, service: Arc<Service>) {
     }
 }
 
-fn admit(stream: UnixStream, service: &Arc<Service>, places: &Arc<Places>) -> io::Result<()> {
+fn admit(stream: UnixStream, service: &Arc<Service>, places: &Arc<Places<u32>>) -> io::Result<()> {
     let peer = stream.peer_cred()?;
     let (uid, gid) = (peer.uid(), peer.gid());
-    if let Some(place) = Places::take(places, uid) {
+    let all = if uid == 0 {
+        CONNECTIONS_MAX
+    } else {
+        CONNECTIONS_OTHERS_MAX
+    };
+    let each = CONNECTIONS_EACH_MAX;
+    if let Some(place) = Places::take(places, uid, Share { all, each }) {
         let caller = Caller::Peer { uid, gid };
         drop(tokio::spawn(speak(
             stream,
@@ -88,71 +90,10 @@ fn admit(stream: UnixStream, service: &Arc<Service>, places: &Arc<Places>) -> io
     stream.write_all(&answer::raw(&refusal))
 }
 
-async fn speak(stream: UnixStream, service: Arc<Service>, caller: Caller, _place: Place) {
-    let limits = Limits {
-        header: HEADER_LIMIT,
-        header_bytes: HEADER_BYTES_MAX,
-        headers: HEADERS_READ_MAX,
-        connection: CONNECTION_LIMIT,
-        finish: FINISH_LIMIT,
-    };
-    converse(stream, limits, |request| {
+async fn speak(stream: UnixStream, service: Arc<Service>, caller: Caller, _place: Place<u32>) {
+    converse(stream, LIMITS, |request| {
         let (service, caller) = (Arc::clone(&service), caller.clone());
         async move { service.serve(&caller, request).await }
     })
     .await;
-}
-
-impl Places {
-    fn take(places: &Arc<Self>, uid: u32) -> Option<Place> {
-        let mut taken = places.lock();
-        let all: usize = taken.values().sum();
-        let own = taken.get(&uid).copied().unwrap_or_default();
-        let limit = if uid == 0 {
-            CONNECTIONS_MAX
-        } else {
-            CONNECTIONS_OTHERS_MAX
-        };
-        if all >= limit || own >= CONNECTIONS_EACH_MAX {
-            return None;
-        }
-        taken.insert(uid, own + 1);
-        let places = Arc::clone(places);
-        Some(Place { places, uid })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, usize>> {
-        // Whoever panicked left plain counts behind.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.lock();
-        if let Some(own) = taken.get_mut(&self.uid) {
-            *own = own.saturating_sub(1);
-        }
-        taken.retain(|_, own| *own > 0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_user_has_some_places_and_root_always_finds_one() {
-        let places = Arc::new(Places::default());
-        let mut kept: Vec<Place> = Vec::new();
-        for uid in 1000..1010 {
-            kept.extend((0..20).map_while(|_| Places::take(&places, uid)));
-        }
-        assert_eq!(kept.len(), 48);
-        assert_eq!(kept.iter().filter(|place| place.uid == 1000).count(), 16);
-        kept.extend((0..20).map_while(|_| Places::take(&places, 0)));
-        assert_eq!(kept.len(), 64);
-        drop(kept);
-        assert!(places.lock().is_empty());
-    }
 }

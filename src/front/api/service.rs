@@ -4,18 +4,23 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::HeaderMap;
 use hyper::{Method, Request, StatusCode, Version};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout, timeout_at};
 
+use crate::config::web_file::RateLimit;
 use crate::model::action::{Act, Action, Caller, Job, Question, Reply, VolumeView};
 use crate::model::refusal::{Code, Refusal};
 
+use super::super::bucket::Bucket;
 use super::answer::{self, Answer, Served};
 use super::asks::Asks;
 use super::buckets::{Buckets, Taken};
-use super::request::{self, BODY_BYTES_MAX, Call, Head};
+use super::guest::Guest;
+use super::request::{self, BODY_BYTES_MAX, Call, Head, Hosts};
+use super::strikes::Strikes;
 use super::{DOCUMENT, volumes};
 
 /// Sixteen KiB over a socket on this host.
@@ -25,11 +30,19 @@ const LOOK_FIRST: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 /// As much of a request's line is put on record.
 const LINE_CHARS_MAX: usize = 256;
+/// Of refusals of those whom nobody knows so many are put on record, and then one in each interval: a day of them is
+/// less than half of what a guard reads of the journal of its predecessor.
+const STRANGERS_ON_RECORD: RateLimit = RateLimit {
+    interval: Duration::from_secs(15),
+    burst: 40,
+};
 
 #[derive(Debug)]
 pub(super) struct Service {
     asks: Asks,
     buckets: Buckets,
+    strikes: Strikes,
+    strangers: Bucket,
 }
 
 /// Who asks, and how it began.
@@ -49,31 +62,92 @@ impl Service {
         Self {
             asks,
             buckets: Buckets::default(),
+            strikes: Strikes::default(),
+            strangers: Bucket::new(STRANGERS_ON_RECORD, Instant::now()),
         }
     }
 
     pub(super) async fn serve(&self, caller: &Caller, request: Request<Incoming>) -> Served {
+        let line = line(request.method(), &target(&request));
+        let asker = Asker { caller, line };
+        self.serve_known(&asker, Hosts::Local, request).await
+    }
+
+    /// Whoever it is is found out first: of others not even what is wrong with their requests is told.
+    pub(super) async fn serve_guest(&self, guest: &Guest, request: Request<Incoming>) -> Served {
+        let target = target(&request);
+        let (path, _) = target.split_once('?').unwrap_or((&target, ""));
+        // What does not belong into a query may be there all the same, such as a token.
+        let line = line(request.method(), path);
+        let address = guest.address;
+        let stranger = Asker {
+            caller: &Caller::Stranger { address },
+            line: line.clone(),
+        };
+        let refusal = match self.admit(&stranger, guest, request.headers()).await {
+            Ok(caller) => {
+                let asker = Asker {
+                    caller: &caller,
+                    line,
+                };
+                return self.serve_known(&asker, Hosts::Any, request).await;
+            }
+            Err(refusal) => refusal,
+        };
+        let is_noted =
+            request::wants_change(request.method(), &target) && self.strangers.take(Instant::now());
+        Ok(self.refuse(&stranger, &refusal, is_noted))
+    }
+
+    async fn admit(
+        &self,
+        stranger: &Asker<'_>,
+        guest: &Guest,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Refusal> {
+        let address = guest.address;
+        if !self.strikes.may_try(address, Instant::now()) {
+            let detail = "too many failures from this address: ask again in a second";
+            return Err(Refusal::new(Code::RateLimited, detail));
+        }
+        let admitted = match guest.shown(headers) {
+            Ok(shown) => self.ask(stranger, Question::Admit(shown)).await,
+            Err(refusal) => Err(refusal),
+        };
+        match admitted {
+            Ok(Reply::Admitted(caller)) => Ok(caller),
+            Ok(other) => Err(mistaken(&other)),
+            Err(refusal) => {
+                if [Code::Unauthenticated, Code::Forbidden].contains(&refusal.code) {
+                    self.strikes.strike(address, Instant::now());
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn serve_known(
+        &self,
+        asker: &Asker<'_>,
+        hosts: Hosts,
+        request: Request<Incoming>,
+    ) -> Served {
         let target = target(&request);
         let method = request.method().clone();
-        let asker = Asker {
-            caller,
-            line: line(&method, &target),
-        };
         let wants_change = request::wants_change(&method, &target);
         if wants_change {
-            let Caller::Peer { uid, .. } = caller;
-            let taken = self.buckets.take(*uid, Instant::now());
+            let taken = self.buckets.take(asker.caller, Instant::now());
             if taken != Taken::Token {
                 let refusal =
                     Refusal::new(Code::RateLimited, "too many changes: ask again in a second");
                 // A flood of them would bury what is on record.
-                return Ok(self.refuse(&asker, &refusal, taken == Taken::Spent));
+                return Ok(self.refuse(asker, &refusal, taken == Taken::Spent));
             }
         }
-        match understand(request, &target).await {
-            Ok(call) => Ok(self.answer(&asker, call).await),
+        match understand(request, &target, hosts).await {
+            Ok(call) => Ok(self.answer(asker, call).await),
             Err(refusal) => {
-                let answer = self.refuse(&asker, &refusal, wants_change);
+                let answer = self.refuse(asker, &refusal, wants_change);
                 Ok(match request::allowed(&method, &target) {
                     Some(methods) if refusal.code == Code::MethodNotAllowed => {
                         answer::with_methods(answer, &methods)
@@ -147,8 +221,11 @@ impl Service {
         let (job, is_new) = match self.ask(asker, Question::Act(act)).await? {
             Reply::Plan(plan) => return Ok(answer::json(StatusCode::OK, &plan)),
             Reply::Job { job, is_new } => (*job, is_new),
-            other
-            @ (Reply::Volumes(_) | Reply::Jobs(_) | Reply::Confirmation(_) | Reply::Noted) => {
+            other @ (Reply::Volumes(_)
+            | Reply::Jobs(_)
+            | Reply::Confirmation(_)
+            | Reply::Admitted(_)
+            | Reply::Noted) => {
                 return Err(mistaken(&other));
             }
         };
@@ -228,14 +305,18 @@ fn mistaken(reply: &Reply) -> Refusal {
 }
 
 /// Reads no more of a request than it takes to refuse it.
-async fn understand(request: Request<Incoming>, target: &str) -> Result<Call, Refusal> {
+async fn understand(
+    request: Request<Incoming>,
+    target: &str,
+    hosts: Hosts,
+) -> Result<Call, Refusal> {
     if request.version() != Version::HTTP_11 {
         let detail = "the version of HTTP: expected HTTP/1.1";
         return Err(Refusal::new(Code::InvalidRequest, detail));
     }
     let (parts, body) = request.into_parts();
     let length = body.size_hint().lower();
-    let head = Head::parse(&parts.method, target, &parts.headers, length)?;
+    let head = Head::parse(&parts.method, target, &parts.headers, length, hosts)?;
     head.call(&read(body).await?)
 }
 

@@ -1,44 +1,29 @@
 //! Who may read what is served, and how: the web configuration in force.
 //!
 //! The front reads it itself, as the user that it runs as: what that user cannot read cannot be stolen through it,
-//! and the guard depends on none of it. Whenever somebody connects, a thread looks whether one of its files has
-//! changed, so that certificates can be exchanged at any time. What is broken by then does not come into force: the
-//! last good one stays, and log and metrics tell. Nobody waits long for that thread, which may hang with the host's
-//! storage.
+//! and the guard depends on none of it. It is read again whenever one of its files changes (`fresh`).
 
-mod files;
 mod passwords;
-mod tls;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use rustls::ServerConfig;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::config::ConfigError;
 use crate::config::web_file::{self, Pem, WebFile};
 use crate::report::metrics::WebStatus;
 
 use super::bucket::Bucket;
+use super::files::Files;
+use super::fresh::{Fresh, Recipe};
 use super::start_thread;
-use files::Files;
+use super::tls::{self, Named, TlsError};
 use passwords::{Passwords, Users, Verdict};
-use tls::{Named, TlsError};
-
-/// Some stats of files in memory; who takes longer waits for storage, and nobody waits for that.
-const LOOK_LIMIT: Duration = Duration::from_millis(250);
-/// As many connections as may be open at once.
-const LOOKS_MAX: usize = 256;
-/// A certificate that ends sooner is worth a line in the log.
-const EXPIRES_SOON_SECS: i64 = 7 * 86_400;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
@@ -85,26 +70,14 @@ pub(super) struct Web {
     none: Arc<Active>,
 }
 
-/// Somebody waits for it.
-type Look = oneshot::Sender<()>;
-
 #[derive(Debug)]
 struct Keeper {
-    state: Arc<Mutex<State>>,
-    looks: SyncSender<Look>,
-    /// The last look has not come back in time.
-    is_late: Arc<AtomicBool>,
+    active: Fresh<Active>,
     passwords: Passwords,
 }
 
-#[derive(Debug)]
-struct State {
-    active: Arc<Active>,
-    /// Whether it is what the files say now.
-    is_current: bool,
-    /// When it came into force, in seconds since 1970.
-    since: f64,
-}
+/// The file, by its path on the host.
+struct ByFile(PathBuf);
 
 /// Whether everything that a file asks for could be in force. For a check without a front.
 ///
@@ -117,26 +90,10 @@ pub fn check(path: &Path) -> Result<(), WebError> {
 impl Web {
     /// With the file at `path` on the host, whose root is at `root`.
     pub(super) fn start(root: PathBuf, path: PathBuf) -> Result<Self, WebError> {
-        let mut files = Files::below(root);
-        let active = load(&mut files, &path)?;
-        tell_validity(&active);
-        let state = State {
-            active: Arc::new(active),
-            is_current: true,
-            since: now().as_secs_f64(),
-        };
-        let (looks, queue) = sync_channel(LOOKS_MAX);
         let keeper = Keeper {
-            state: Arc::new(Mutex::new(state)),
-            looks,
-            is_late: Arc::default(),
+            active: Fresh::start(Files::below(root), ByFile(path))?,
             passwords: Passwords::start().map_err(WebError::Thread)?,
         };
-        let (state, is_late) = (Arc::clone(&keeper.state), Arc::clone(&keeper.is_late));
-        start_thread("web-config", move || {
-            look_for_ever(&queue, &mut files, &path, &state, &is_late);
-        })
-        .map_err(WebError::Thread)?;
         Ok(Self {
             keeper: Some(keeper),
             none: Arc::default(),
@@ -145,17 +102,10 @@ impl Web {
 
     /// What is in force, after a look at the files.
     pub(super) async fn fresh(&self) -> Arc<Active> {
-        let Some(keeper) = &self.keeper else {
-            return Arc::clone(&self.none);
-        };
-        let (look, done) = oneshot::channel();
-        let is_asked = keeper.looks.try_send(look).is_ok();
-        let is_late = keeper.is_late.load(Ordering::Relaxed);
-        if is_asked && !is_late && timeout(LOOK_LIMIT, done).await.is_err() {
-            // Until the thread is there again, it is asked and not waited for.
-            keeper.is_late.store(true, Ordering::Relaxed);
+        match &self.keeper {
+            Some(keeper) => keeper.active.get().await,
+            None => Arc::clone(&self.none),
         }
-        Arc::clone(&keeper.state().active)
     }
 
     /// Whether a request with these headers may be answered.
@@ -178,72 +128,40 @@ impl Web {
 
     /// For the metrics; nothing without a web configuration.
     pub(super) fn status(&self) -> Option<WebStatus> {
-        let state = self.keeper.as_ref()?.state();
+        let state = self.keeper.as_ref()?.active.state();
         Some(WebStatus {
             is_current: state.is_current,
             since: state.since,
-            certificate_expiry: state.active.valid.map(|(_, end)| end),
+            certificate_expiry: state.made.valid.map(|(_, end)| end),
         })
     }
 }
 
-impl Keeper {
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+impl Recipe for ByFile {
+    type Made = Active;
+    const THREAD: &'static str = "web-config";
+
+    fn make(&self, files: &mut Files) -> Result<Active, WebError> {
+        let active = load(files, &self.0)?;
+        if let Some(valid) = active.valid {
+            tls::tell_validity("web", valid);
+        }
+        Ok(active)
     }
-}
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // Whoever panicked left plain values behind.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One look serves all who wait for one when it begins.
-fn look_for_ever(
-    looks: &Receiver<Look>,
-    files: &mut Files,
-    path: &Path,
-    state: &Mutex<State>,
-    is_late: &AtomicBool,
-) {
-    while let Ok(first) = looks.recv() {
-        let waiting: Vec<Look> = std::iter::once(first).chain(looks.try_iter()).collect();
-        if files.have_changed() {
-            renew(files, path, state);
-        }
-        is_late.store(false, Ordering::Relaxed);
-        for look in waiting {
-            // It may have been waited for long enough.
-            let _ = look.send(());
-        }
+    fn tell_changed(&self) {
+        info!(path = %self.0.display(), "the web configuration has changed");
     }
-}
 
-fn renew(files: &mut Files, path: &Path, state: &Mutex<State>) {
-    match load(files, path) {
-        Ok(active) => {
-            tell_validity(&active);
-            let active = Arc::new(active);
-            let since = now().as_secs_f64();
-            *lock(state) = State {
-                active,
-                is_current: true,
-                since,
-            };
-            info!(path = %path.display(), "the web configuration has changed");
-        }
-        Err(error) => {
-            lock(state).is_current = false;
-            error!(
-                error = &error as &dyn std::error::Error,
-                "the web configuration is broken, the last good one stays in force"
-            );
-        }
+    fn tell_broken(&self, error: &WebError) {
+        error!(
+            error = error as &dyn std::error::Error,
+            "the web configuration is broken, the last good one stays in force"
+        );
     }
 }
 
 fn load(files: &mut Files, path: &Path) -> Result<Active, WebError> {
-    files.forget();
     let what = format!("web configuration {}", path.display());
     let text = read(files, what.clone(), path)?;
     let text = String::from_utf8(text).map_err(|_| WebError::Text { what })?;
@@ -289,7 +207,7 @@ fn named(files: &mut Files, key: &str, pem: &Pem) -> Result<Named, WebError> {
     })
 }
 
-fn read(files: &mut Files, what: String, path: &Path) -> Result<Vec<u8>, WebError> {
+pub(super) fn read(files: &mut Files, what: String, path: &Path) -> Result<Vec<u8>, WebError> {
     files
         .read(path)
         .map_err(|source| WebError::Read { what, source })
@@ -311,33 +229,4 @@ fn advice(error: &io::Error) -> &'static str {
 fn header((name, value): (&'static str, String)) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
     Some((name, HeaderValue::from_str(&value).ok()?))
-}
-
-fn tell_validity(active: &Active) {
-    let Some((begin, end)) = active.valid else {
-        return;
-    };
-    let now = i64::try_from(now().as_secs()).unwrap_or(i64::MAX);
-    if end <= now {
-        warn!(
-            expired_secs_ago = now - end,
-            "the server's certificate has expired: clients refuse it"
-        );
-    } else if now < begin {
-        warn!(
-            begins_in_secs = begin - now,
-            "the server's certificate is not valid yet: clients refuse it"
-        );
-    } else if end - now < EXPIRES_SOON_SECS {
-        warn!(
-            expires_in_secs = end - now,
-            "the server's certificate expires soon"
-        );
-    }
-}
-
-fn now() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
 }

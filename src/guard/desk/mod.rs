@@ -4,13 +4,16 @@
 //!  front --> take --> reader: see, decide, record the intent --> worker: wait for the group, decide again,
 //!              |                                                  act, verify, record the outcome
 //!              +----> jobs, in memory
+//!              +----> door: who comes in over the network, and what a token may <-> its file; then as above
 //! ```
 //!
 //! Nothing here is in the guard's way: threads of its own wait for lvm and for the disk, and a volume group that is
 //! being extended is waited for. The engine says when a group is free.
 
+mod door;
 mod jobs;
 mod journal;
+mod porter;
 mod seeing;
 mod shown;
 mod tokens;
@@ -36,6 +39,7 @@ use crate::model::action::{
 use crate::model::journal::RecordKind;
 use crate::model::policy::Policy;
 use crate::model::refusal::{Code, Refusal};
+use crate::model::remote::Remote;
 use crate::model::step::Task;
 use crate::model::time::UnixSeconds;
 
@@ -43,8 +47,10 @@ use super::clock;
 use super::front::Line as FrontLine;
 use super::workers::{self, Inputs};
 
+pub use door::{Door, TokenFault, read_token};
 use jobs::{Entry, Jobs, Known};
 use journal::{Journal, Left, Line};
+use porter::Porter;
 use seeing::{Reader, Seen};
 use tokens::Tokens;
 use worker::Worker;
@@ -66,6 +72,10 @@ pub struct DeskOptions {
     /// Whose members may open it besides root.
     pub group: Option<u32>,
     pub journal: PathBuf,
+    /// Nothing when nobody comes in over the network.
+    pub remote: Option<Remote>,
+    /// A folder with a file for each token, on the host.
+    pub tokens: PathBuf,
 }
 
 /// Where questions are handed in.
@@ -81,6 +91,8 @@ pub(super) struct Asked {
     pub(super) ask: Ask,
     /// Of the front that asked; a later one does not know of it.
     pub(super) generation: u64,
+    /// Where what the caller may is not the configuration's to say.
+    pub(super) access: Option<Access>,
 }
 
 /// What the desk's threads share.
@@ -94,6 +106,8 @@ struct Office {
     front: FrontLine,
     jobs: Mutex<Jobs>,
     tokens: Mutex<Tokens>,
+    /// Nothing when nobody comes in over the network.
+    porter: Option<Porter>,
 }
 
 /// Where the engine says that a wish is granted: its group is the desk's until that is waived.
@@ -120,8 +134,12 @@ impl Desk {
         inputs: Inputs,
     ) -> io::Result<(Self, Grants)> {
         let (journal, left) = Journal::start(tools.host.clone(), options.journal)?;
+        let (porter, coming) = options.remote.map(|_| Porter::new()).unzip();
+        let door = Door::new(options.access.clone(), options.tokens);
+        let host = tools.host.clone();
         let office = Arc::new(Office {
             policy,
+            porter,
             access: options.access,
             reader: Reader {
                 lvm: tools.lvm.clone(),
@@ -155,16 +173,49 @@ impl Desk {
             reading.take_over(&left, &orders);
             reading.answer_for_ever(&queue, &orders);
         })?;
-        Ok((Self { office, questions }, granted))
+        let desk = Self { office, questions };
+        if let Some(coming) = coming {
+            porter::start(host, door, coming, desk.clone())?;
+        }
+        Ok((desk, granted))
     }
 
     /// Answers at once, or has it answered; never waits.
     pub(super) fn take(&self, asked: Asked) {
+        let is_token = matches!(asked.ask.caller, Caller::Token { .. });
+        match &asked.ask.question {
+            Question::Admit(_) => {}
+            // Nothing is done for it but to put it on record.
+            Question::Refused(_) => return self.pass(asked),
+            Question::Volumes
+            | Question::Jobs
+            | Question::Job(_)
+            | Question::Act(_)
+            | Question::Confirm(_) => {
+                if !is_token {
+                    return self.pass(asked);
+                }
+            }
+        }
+        let (number, generation) = (asked.ask.number, asked.generation);
+        let taken = match &self.office.porter {
+            Some(porter) => porter.take(asked),
+            None => Err(nobody_comes()),
+        };
+        if let Err(refusal) = taken {
+            self.office.tell(generation, number, Err(refusal));
+        }
+    }
+
+    /// To the desk itself, once it is known who asks.
+    fn pass(&self, asked: Asked) {
         let number = asked.ask.number;
         let generation = asked.generation;
         let answer = match &asked.ask.question {
-            Question::Jobs => self.office.list(&asked.ask.caller),
-            Question::Job(id) => self.office.job(&asked.ask.caller, id),
+            Question::Jobs => self.office.list(&asked),
+            Question::Job(id) => self.office.job(&asked, id),
+            // Whose it is has been answered at the door.
+            Question::Admit(_) => Ok(Reply::Noted),
             Question::Volumes | Question::Act(_) | Question::Confirm(_) | Question::Refused(_) => {
                 match self.questions.try_send(asked) {
                     Ok(()) => return,
@@ -176,6 +227,10 @@ impl Desk {
             }
         };
         self.office.tell(generation, number, answer);
+    }
+
+    fn tell(&self, asked: &Asked, answer: Result<Reply, Refusal>) {
+        self.office.tell(asked.generation, asked.ask.number, answer);
     }
 }
 
@@ -194,23 +249,38 @@ impl Office {
     }
 
     /// Whoever may open the socket is not yet somebody who may use it.
-    fn admit(&self, caller: &Caller) -> Result<(), Refusal> {
-        if self.access.knows(caller) {
+    fn admit(&self, asked: &Asked) -> Result<(), Refusal> {
+        let caller = &asked.ask.caller;
+        if self.access_of(asked).knows(caller) {
             return Ok(());
         }
-        let detail = format!(
-            "{caller} may not use this socket: no [[api.caller]] of the configuration names it"
-        );
+        let detail =
+            format!("{caller} may not use this: no [[api.caller]] of the configuration names it");
         Err(Refusal::new(Code::Forbidden, detail))
     }
 
-    fn list(&self, caller: &Caller) -> Result<Reply, Refusal> {
-        self.admit(caller)?;
+    fn access_of<'a>(&'a self, asked: &'a Asked) -> &'a Access {
+        asked.access.as_ref().unwrap_or(&self.access)
+    }
+
+    /// What this caller may by now, for a job that waited for its turn.
+    fn access_now(&self, caller: &Caller) -> Result<Access, Refusal> {
+        match (caller, &self.porter) {
+            (Caller::Token { .. }, Some(porter)) => porter.access(caller),
+            (Caller::Token { .. }, None) => Err(nobody_comes()),
+            (Caller::Peer { .. } | Caller::Certificate { .. } | Caller::Stranger { .. }, _) => {
+                Ok(self.access.clone())
+            }
+        }
+    }
+
+    fn list(&self, asked: &Asked) -> Result<Reply, Refusal> {
+        self.admit(asked)?;
         Ok(Reply::Jobs(self.jobs().list()))
     }
 
-    fn job(&self, caller: &Caller, id: &str) -> Result<Reply, Refusal> {
-        self.admit(caller)?;
+    fn job(&self, asked: &Asked, id: &str) -> Result<Reply, Refusal> {
+        self.admit(asked)?;
         let jobs = self.jobs();
         let entry = jobs.get(id).ok_or_else(|| {
             let detail = format!(
@@ -249,20 +319,28 @@ impl Office {
                 .chain(queue.try_iter().take(QUEUE))
                 .collect();
             let look = OnceCell::new();
-            for Asked { ask, generation } in &all {
-                let answer = self.answer(ask, &look, orders);
+            for asked in &all {
+                let answer = self.answer(asked, &look, orders);
+                let ask = &asked.ask;
                 if let (Err(refusal), true) = (&answer, is_change(&ask.question)) {
                     self.record_refusal(ask, refusal);
                 }
-                self.tell(*generation, ask.number, answer);
+                self.tell(asked.generation, ask.number, answer);
             }
         }
     }
 
-    fn answer(&self, ask: &Ask, look: &Look, orders: &SyncSender<Order>) -> Result<Reply, Refusal> {
+    fn answer(
+        &self,
+        asked: &Asked,
+        look: &Look,
+        orders: &SyncSender<Order>,
+    ) -> Result<Reply, Refusal> {
+        let ask = &asked.ask;
         if !matches!(ask.question, Question::Refused(_)) {
-            self.admit(&ask.caller)?;
+            self.admit(asked)?;
         }
+        let access = self.access_of(asked);
         match &ask.question {
             Question::Volumes => {
                 let seen = self.seen(look)?;
@@ -271,13 +349,13 @@ impl Office {
                     &seen.volumes,
                 )))
             }
-            Question::Confirm(act) => self.confirm(&ask.caller, act, look),
-            Question::Act(act) => self.accept(ask, act, look, orders),
+            Question::Confirm(act) => self.confirm(&ask.caller, access, act, look),
+            Question::Act(act) => self.accept(ask, access, act, look, orders),
             Question::Refused(refusal) => {
                 self.record_refusal(ask, refusal);
                 Ok(Reply::Noted)
             }
-            Question::Jobs | Question::Job(_) => Ok(Reply::Noted),
+            Question::Jobs | Question::Job(_) | Question::Admit(_) => Ok(Reply::Noted),
         }
     }
 
@@ -293,10 +371,16 @@ impl Office {
         seen.map_err(|error| Refusal::new(Code::LvmFailed, format!("LVM cannot be asked: {error}")))
     }
 
-    fn judge(&self, seen: &Seen, caller: &Caller, act: &Act) -> Result<Task, Refusal> {
+    fn judge(
+        &self,
+        seen: &Seen,
+        access: &Access,
+        caller: &Caller,
+        act: &Act,
+    ) -> Result<Task, Refusal> {
         let site = Site {
             policy: &self.policy,
-            access: &self.access,
+            access,
             inventory: &seen.inventory,
             volumes: &seen.volumes,
             now: clock::now().wall,
@@ -304,8 +388,14 @@ impl Office {
         action::judge(&site, caller, act)
     }
 
-    fn confirm(&self, caller: &Caller, act: &Act, look: &Look) -> Result<Reply, Refusal> {
-        let task = self.judge(self.seen(look)?, caller, act)?;
+    fn confirm(
+        &self,
+        caller: &Caller,
+        access: &Access,
+        act: &Act,
+        look: &Look,
+    ) -> Result<Reply, Refusal> {
+        let task = self.judge(self.seen(look)?, access, caller, act)?;
         let now = clock::now();
         let token = self.tokens().issue(caller, &task, now.moment)?;
         Ok(Reply::Confirmation(Confirmation {
@@ -319,6 +409,7 @@ impl Office {
     fn accept(
         &self,
         ask: &Ask,
+        access: &Access,
         act: &Act,
         look: &Look,
         orders: &SyncSender<Order>,
@@ -340,7 +431,7 @@ impl Office {
             }
             Known::New => {}
         }
-        let task = self.judge(self.seen(look)?, &ask.caller, act)?;
+        let task = self.judge(self.seen(look)?, access, &ask.caller, act)?;
         if act.dry_run {
             return Ok(Reply::Plan(task.plan));
         }
@@ -386,9 +477,11 @@ impl Office {
             Question::Act(act) | Question::Confirm(act) => {
                 (Some(act.action.verb()), Some(act.target.to_string()))
             }
-            Question::Volumes | Question::Jobs | Question::Job(_) | Question::Refused(_) => {
-                (None, None)
-            }
+            Question::Volumes
+            | Question::Jobs
+            | Question::Job(_)
+            | Question::Admit(_)
+            | Question::Refused(_) => (None, None),
         };
         let named = target
             .map(|target| format!("{target}: "))
@@ -409,6 +502,13 @@ impl Office {
             tracing::warn!(detail = error.detail, "a refusal is not on record");
         }
     }
+}
+
+fn nobody_comes() -> Refusal {
+    Refusal::new(
+        Code::Unauthenticated,
+        "nobody comes in over the network here",
+    )
 }
 
 const fn is_change(question: &Question) -> bool {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::act::Hands;
 use crate::act::snapshot::{self, Done, Registry};
 use crate::command::Finished;
+use crate::model::access::Access;
 use crate::model::action::{Action, JobResult, JobState, JobTarget, Progress};
 use crate::model::cause::chain;
 use crate::model::inventory::CowStatus;
@@ -70,13 +71,17 @@ impl Worker<'_> {
         let Some(entry) = self.entry(id) else {
             return;
         };
-        self.phase(id, "waiting for the volume group", None);
-        let done = self.with_group(&entry.task, |worker| {
-            worker.phase(id, "running lvm", None);
-            worker.begin(&entry)
+        // Before there is a group that others would wait for.
+        let access = self.office.access_now(&entry.caller);
+        let begun = access.and_then(|access| {
+            self.phase(id, "waiting for the volume group", None);
+            self.with_group(&entry.task, |worker| {
+                worker.phase(id, "running lvm", None);
+                worker.begin(&entry, &access)
+            })
         });
         // The group is the engine's again: looking changes nothing.
-        let done = done.and_then(|ran| match ran {
+        let done = begun.and_then(|ran| match ran {
             None => Ok(Done::Whole),
             Some(ran) => self.seen_after(&entry.task, ran),
         });
@@ -128,13 +133,17 @@ impl Worker<'_> {
     }
 
     /// Decides once more, and runs the command.
-    fn begin(&mut self, entry: &Entry) -> Result<Option<Result<Finished, Refusal>>, Refusal> {
+    fn begin(
+        &mut self,
+        entry: &Entry,
+        access: &Access,
+    ) -> Result<Option<Result<Finished, Refusal>>, Refusal> {
         let office = self.office;
         let task = &entry.task;
         // Whoever is at work in the group is waited for, and not for ever, as lvm would.
         let lock = office.tools.lock(&task.name.vg, office.tools.lock_wait());
         drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
-        let now = office.judge(&self.look()?, &entry.caller, &entry.fixed())?;
+        let now = office.judge(&self.look()?, access, &entry.caller, &entry.fixed())?;
         if now.step == Step::Nothing {
             return Ok(None);
         }

@@ -5,6 +5,9 @@ mod documented;
 mod fuzzed;
 mod handed;
 mod refused;
+mod remote;
+mod remote_client;
+mod remote_crowds;
 mod routes;
 
 use std::io::{BufReader, Write};
@@ -196,7 +199,7 @@ fn usual(question: &Question) -> Result<Reply, Refusal> {
         Question::Act(act) if act.dry_run => Reply::Plan(planned()),
         Question::Act(_) => new(job(JobState::Queued), true),
         Question::Confirm(_) => Reply::Confirmation(confirmation()),
-        Question::Refused(_) => Reply::Noted,
+        Question::Admit(_) | Question::Refused(_) => Reply::Noted,
     })
 }
 

@@ -269,9 +269,11 @@ fn ends_as(state: JobState, is_new: bool) -> Script {
             let state = if looks > 2 { state } else { JobState::Running };
             Some(Ok(new(job(state), true)))
         }
-        Question::Volumes | Question::Jobs | Question::Confirm(_) | Question::Refused(_) => {
-            Some(usual(question))
-        }
+        Question::Volumes
+        | Question::Jobs
+        | Question::Confirm(_)
+        | Question::Admit(_)
+        | Question::Refused(_) => Some(usual(question)),
     })
 }
 

@@ -46,6 +46,35 @@ fn who_is_not_named_may_nothing_and_learns_nothing() {
 }
 
 #[test]
+fn nobody_is_root_over_the_network_and_grants_are_for_whom_they_name() {
+    let mut host = Host::new();
+    let take = act("thin", Action::Create(create()));
+    let id = TokenId::parse("0").expect("an id");
+    let token = Caller::Token { id: id.clone() };
+    let name = "0".to_owned();
+    let certificate = Caller::Certificate { name: name.clone() };
+    let address = [127, 0, 0, 1].into();
+    let others = [&token, &certificate, &Caller::Stranger { address }];
+    for caller in others {
+        assert!(!host.access.knows(caller), "{caller}");
+        assert!(!host.access.allows_all(caller, Verb::Create), "{caller}");
+        let refusal = host.judge(caller, &take).expect_err("nobody lets it");
+        assert_eq!(refusal.code, Code::Forbidden, "{caller}");
+    }
+    for (who, allowed) in [
+        (Who::Token(id), &token),
+        (Who::Certificate(name), &certificate),
+        (Who::User(0), &ROOT),
+    ] {
+        host.access.grants[0].who = who;
+        host.judge(allowed, &take).expect("its grant says so");
+        for caller in others.into_iter().filter(|caller| *caller != allowed) {
+            assert!(host.judge(caller, &take).is_err(), "{caller} for {allowed}");
+        }
+    }
+}
+
+#[test]
 fn what_was_made_anew_is_not_what_was_meant() {
     let host = Host::new();
     let mut remove = act("nightly", Action::Remove);

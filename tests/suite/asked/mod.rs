@@ -10,11 +10,13 @@ use cowherd::decide::action::{Site, judge};
 use cowherd::model::access::{Access, Grant};
 use cowherd::model::action::{
     Act, Action, Caller, Create, Extend, Label, Merge, Reference, SnapshotKind, StoreSize, Verb,
+    Who,
 };
 use cowherd::model::inventory::{CowStatus, GroupObstacle, Kernel, PoolMode, PoolStatus};
 use cowherd::model::names::{Name, VolumeName};
 use cowherd::model::refusal::{Code, Refusal};
 use cowherd::model::step::{Step, Task};
+use cowherd::model::token::TokenId;
 use cowherd::model::units::{Bytes, Extents};
 use cowherd::model::volume::{Volume, VolumeKind};
 use wildmatch::WildMatch;
@@ -49,7 +51,7 @@ impl Host {
         let mut access = Config::default().api.expect("it is on").access;
         access.verbs = Verb::ALL.to_vec();
         access.grants = vec![Grant {
-            uid: 34,
+            who: Who::User(34),
             verbs: vec![Verb::Create, Verb::Remove],
             volumes: vec![WildMatch::new("vg/thin"), WildMatch::new("vg/night*")],
         }];

@@ -85,6 +85,8 @@ fn desk(api: config::Api) -> DeskOptions {
         socket: api.socket,
         group: Some(7),
         journal: "/var/lib/cowherd/journal.jsonl".into(),
+        remote: api.remote,
+        tokens: api.tokens,
     }
 }
 

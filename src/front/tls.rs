@@ -1,10 +1,11 @@
 //! TLS by rustls with ring: what the checked configuration asks for, as what a handshake needs.
 //!
-//! Nothing here reads a file or a clock. A certificate that is out of date is served all the same: clients refuse
+//! Nothing here reads a file, and the clock only to tell what is out of date. A certificate that is out of date is served all the same: clients refuse
 //! it, and the metrics tell its end long before.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
@@ -19,6 +20,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
     SignatureScheme, SupportedProtocolVersion, version,
 };
+use tracing::warn;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
@@ -26,6 +28,11 @@ use crate::config::web_file::{ClientAuth, Curve, Tls, Version};
 
 /// A client that speaks HTTP/2 speaks this, too.
 const PROTOCOL: &[u8] = b"http/1.1";
+/// A certificate that ends sooner is worth a line in the log.
+const EXPIRES_SOON_SECS: i64 = 7 * 86_400;
+
+/// Nobody needs more names; a certificate may have thousands.
+const NAMES_MAX: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -266,6 +273,66 @@ impl ClientCertVerifier for ClientCheck {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// Tells whether the certificate that `server` shows is out of date, or will be soon.
+pub(super) fn tell_validity(server: &'static str, (begin, end): (i64, i64)) {
+    let now = i64::try_from(now().as_secs()).unwrap_or(i64::MAX);
+    if end <= now {
+        warn!(
+            server,
+            expired_secs_ago = now - end,
+            "the server's certificate has expired: clients refuse it"
+        );
+    } else if now < begin {
+        warn!(
+            server,
+            begins_in_secs = begin - now,
+            "the server's certificate is not valid yet: clients refuse it"
+        );
+    } else if end - now < EXPIRES_SOON_SECS {
+        warn!(
+            server,
+            expires_in_secs = end - now,
+            "the server's certificate expires soon"
+        );
+    }
+}
+
+/// Since 1970.
+pub(super) fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// What somebody who shows this certificate is called: the names of hosts among its alternative names or, where it
+/// has none of those, its common name (RFC 6125, 6.4.4).
+pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = parse_x509_certificate(certificate) else {
+        return Vec::new();
+    };
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let alternative = alternative.map(|names| names.value.general_names.iter());
+    let hosts = alternative.into_iter().flatten().filter_map(host);
+    let hosts: Vec<String> = hosts.take(NAMES_MAX).collect();
+    if !hosts.is_empty() {
+        return hosts;
+    }
+    let common = certificate.subject().iter_common_name();
+    let common = common.filter_map(|name| name.as_str().ok());
+    common.take(NAMES_MAX).map(str::to_owned).collect()
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what other kinds there are is the crate's affair"
+)]
+fn host(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(text) => Some((*text).to_owned()),
+        _ => None,
     }
 }
 
