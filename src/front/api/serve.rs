@@ -1,11 +1,13 @@
 //! Connections to the API's socket: from whom, how many, how long. They take nothing from those of the metrics.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::sleep;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::model::action::Caller;
@@ -38,16 +40,22 @@ pub(super) const LIMITS: Limits = Limits {
     connection: CONNECTION_LIMIT,
     finish: FINISH_LIMIT,
 };
+/// As many are told at a time that there are too many connections; others are closed at once.
+const REFUSALS_MAX: usize = 64;
+const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
+/// The largest request.
+const REFUSED_BYTES_MAX: u64 = 64 << 10;
 /// When no file descriptor is left, accepting again at once would only burn a core.
 pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Serves until the runtime ends.
 pub(super) async fn accept(socket: UnixListener, service: Arc<Service>) {
     let places = Arc::new(Places::default());
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     loop {
         match socket.accept().await {
             Ok((stream, _)) => {
-                if let Err(error) = admit(stream, &service, &places) {
+                if let Err(error) = admit(stream, &service, &places, &refusals) {
                     debug!(
                         error = &error as &dyn std::error::Error,
                         "a caller left before it was served"
@@ -65,7 +73,12 @@ pub(super) async fn accept(socket: UnixListener, service: Arc<Service>) {
     }
 }
 
-fn admit(stream: UnixStream, service: &Arc<Service>, places: &Arc<Places<u32>>) -> io::Result<()> {
+fn admit(
+    stream: UnixStream,
+    service: &Arc<Service>,
+    places: &Arc<Places<u32>>,
+    refusals: &Arc<Semaphore>,
+) -> io::Result<()> {
     let peer = stream.peer_cred()?;
     let (uid, gid) = (peer.uid(), peer.gid());
     let all = if uid == 0 {
@@ -84,10 +97,22 @@ fn admit(stream: UnixStream, service: &Arc<Service>, places: &Arc<Places<u32>>) 
         )));
         return Ok(());
     }
-    let refusal = Refusal::new(Code::RateLimited, "too many connections");
-    // It fits into the socket's buffer. Dropping the stream closes it.
-    let mut stream = stream.into_std()?;
-    stream.write_all(&answer::raw(&refusal))
+    if let Ok(permit) = Arc::clone(refusals).try_acquire_owned() {
+        drop(tokio::spawn(refuse(stream, permit)));
+    }
+    Ok(())
+}
+
+/// Reads what comes: a socket that is closed before takes its answer from who still writes.
+async fn refuse(mut stream: UnixStream, _permit: OwnedSemaphorePermit) {
+    let refusal = answer::raw(&Refusal::new(Code::RateLimited, "too many connections"));
+    let told = async {
+        stream.write_all(&refusal).await?;
+        stream.shutdown().await?;
+        copy(&mut stream.take(REFUSED_BYTES_MAX), &mut sink()).await
+    };
+    // Whoever takes longer is cut off.
+    let _ = timeout(REFUSAL_LIMIT, told).await;
 }
 
 async fn speak(stream: UnixStream, service: Arc<Service>, caller: Caller, _place: Place<u32>) {

@@ -167,6 +167,10 @@ fn connections_of_one_user_are_bounded() {
     let refused = told(&mut api.connect());
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     assert!(refused.contains("\"code\":\"rate_limited\""), "{refused}");
+    // Whoever sends a request all the same gets to read why.
+    let mut refused = String::new();
+    let read = begin(&api, "GET /api/v1/version").read_to_string(&mut refused);
+    assert!(read.is_ok() && refused.contains(" 429 "), "{read:?}");
     assert_metrics(&api);
     drop(crowd);
     wait_for("room", || {
