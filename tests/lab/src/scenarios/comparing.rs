@@ -1,6 +1,7 @@
 //! cowherd beside dmeventd and LVM: the short form of `cargo lab bench`. Only
 //! ratios and losses are asserted; the figures are the benchmark's.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,16 +9,18 @@ use serde_json::Value;
 
 use super::Scenario;
 use crate::figures::figures;
-use crate::guest::Lab;
+use crate::guest::bench::stores::Devices;
 use crate::guest::bench::{reaction, survival};
 use crate::guest::cowherd::{Cowherd, cowherd};
 use crate::guest::crowd::Crowd;
 use crate::guest::lvm::Vg;
 use crate::guest::sh::sh;
 use crate::guest::slow::SlowClients;
-use crate::guest::writer::Rate;
+use crate::guest::writer::{Rate, Writer};
+use crate::guest::{DEADLINE, Lab};
 use crate::samples::{By, Guard, Store};
 use crate::size::Size;
+use crate::wait::wait_until;
 
 /// A snapshot written to four times its size, or a pool.
 const DISKS: &[Size] = &[Size::gib(3), Size::gib(3)];
@@ -115,16 +118,15 @@ fn slow_clients(lab: &mut Lab) -> Result<()> {
     vg.remove()
 }
 
-/// A crossing is one that a fill rate did not announce.
 const OPEN: &str = r#"
-[timing]
-horizon_secs = 0
 [snapshot]
 threshold_percent = 70
 [api]
 actions = ["create", "remove"]
 thin_snapshots_max = 200
 "#;
+/// Just below the threshold of a snapshot of 64 MiB.
+const ALMOST: Size = Size::mib(44);
 
 fn crowd(lab: &mut Lab, callers: u32, span: Duration) -> Result<()> {
     let [first, second] = lab.disks() else {
@@ -134,19 +136,23 @@ fn crowd(lab: &mut Lab, callers: u32, span: Duration) -> Result<()> {
     let asked = Vg::create("vg1", std::slice::from_ref(second))?;
     asked.pool("pool", Size::mib(512), Size::mib(16), "")?;
     asked.thin("pool", "thin", Size::mib(64))?;
+    for number in 0..CROSSINGS * 2 {
+        almost_full(&guarded, number)?;
+    }
     let before = volumes(&asked)?;
     let guard = Cowherd::ready(Some(OPEN), &[])?;
-    let cross = || reaction::watched(&guarded, Store::Cow64);
-    let alone = (0..CROSSINGS)
-        .map(|_| cross())
-        .collect::<Result<Vec<_>>>()?;
+    let crossings = |numbers: Range<u32>| {
+        let all: Result<Vec<Duration>> = numbers.map(cross).collect();
+        all.map(median)
+    };
+    let alone = crossings(0..CROSSINGS)?;
     let crowd = Crowd::start(callers, asked.name(), "thin")?;
-    let (began, mut beside) = (Instant::now(), Vec::new());
-    while began.elapsed() < span || beside.len() < alone.len() {
-        beside.push(cross()?);
-    }
+    let began = Instant::now();
+    let beside = crossings(CROSSINGS..CROSSINGS * 2)?;
+    wait_until("they have asked for long enough", span * 2, || {
+        began.elapsed() > span
+    })?;
     let made = crowd.end()?;
-    let (alone, beside) = (median(alone), median(beside));
     println!("{made} snapshots; a crossing alone {alone:?}, beside {callers} callers {beside:?}");
 
     ensure!(made >= callers, "{made} snapshots for {callers} callers");
@@ -165,6 +171,25 @@ fn crowd(lab: &mut Lab, callers: u32, span: Duration) -> Result<()> {
     guard.stop()?;
     guarded.remove()?;
     asked.remove()
+}
+
+/// A snapshot that one MiB more makes the guard extend.
+fn almost_full(vg: &Vg, number: u32) -> Result<()> {
+    let origin = vg.thick(&format!("origin{number}"), Size::mib(96))?;
+    vg.cow_snapshot(
+        &format!("origin{number}"),
+        &format!("snap{number}"),
+        Size::mib(64),
+    )?;
+    Writer::start(&origin, Rate::Unlimited, ALMOST)?
+        .wait(DEADLINE)?
+        .complete()
+}
+
+fn cross(number: u32) -> Result<Duration> {
+    let (snap, origin) = (format!("vg0-snap{number}"), format!("vg0-origin{number}"));
+    let devices = Devices::find(&format!("{snap}-cow"), &[&snap, &origin])?;
+    reaction::answered(&devices, &format!("/dev/mapper/{origin}"), ALMOST)
 }
 
 fn median(mut spans: Vec<Duration>) -> Duration {

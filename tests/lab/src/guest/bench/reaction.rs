@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::guards::{self, Running};
-use super::stores::{self, Made};
+use super::stores::{self, Devices, Made};
 use super::{TIMER, offset};
 use crate::guest::DEADLINE;
 use crate::guest::lvm::Vg;
@@ -19,8 +19,6 @@ use crate::size::Size;
 
 /// Between two looks at `/sys`.
 const LOOK: Duration = Duration::from_millis(1);
-/// No reason to extend before the threshold.
-const UNHURRIED: Rate = Rate::MibPerSec(4);
 /// Two of dmeventd's timers and its lvextend, on a busy machine.
 const EXTENDED: Duration = Duration::from_secs(40);
 const STORES: [Store; 2] = [Store::Cow64, Store::PoolQueues];
@@ -47,7 +45,7 @@ pub fn all(vg: &Vg, stores: &[Store], runs: u32) -> Result<Vec<Crossing>> {
 /// One crossing under cowherd, while something else goes on.
 pub fn during<T>(vg: &Vg, store: Store, load: impl FnOnce() -> Result<T>) -> Result<Duration> {
     guards::configure(Guard::Cowherd)?;
-    let made = filled(vg, store, Rate::Unlimited)?;
+    let made = filled(vg, store)?;
     let running = Running::ready(Guard::Cowherd, &[&made.lv])?;
     calm(&running)?;
     let load = load()?;
@@ -58,18 +56,10 @@ pub fn during<T>(vg: &Vg, store: Store, load: impl FnOnce() -> Result<T>) -> Res
     Ok(took)
 }
 
-/// One crossing under a guard that runs already and watches the store as it fills, slowly.
-pub fn watched(vg: &Vg, store: Store) -> Result<Duration> {
-    let made = filled(vg, store, UNHURRIED)?;
-    let took = cross(&made)?;
-    stores::remove_all(vg)?;
-    Ok(took)
-}
-
 /// One crossing; after cowherd's, one bare lvextend as well.
 fn crossings(vg: &Vg, store: Store, guard: Guard, offset: Duration) -> Result<Vec<Crossing>> {
     guards::configure(guard)?;
-    let made = filled(vg, store, Rate::Unlimited)?;
+    let made = filled(vg, store)?;
     let (by, wait) = match guard {
         Guard::Cowherd => (By::Cowherd, Duration::ZERO),
         // Wherever in dmeventd's timer the crossing falls.
@@ -95,9 +85,9 @@ fn crossing(store: Store, by: By, took: Duration) -> Crossing {
 }
 
 /// A store just below the threshold.
-fn filled(vg: &Vg, store: Store, rate: Rate) -> Result<Made> {
+fn filled(vg: &Vg, store: Store) -> Result<Made> {
     let made = stores::make(vg, store)?;
-    let fill = Writer::start(&made.target, rate, below_threshold(store))?;
+    let fill = Writer::start(&made.target, Rate::Unlimited, below_threshold(store))?;
     fill.wait(DEADLINE)?.complete()?;
     let used = made.percent_used()?;
     let threshold = f64::from(THRESHOLD_PERCENT);
@@ -131,18 +121,19 @@ fn calm(running: &Running) -> Result<()> {
 
 /// Writes the MiB that crosses; gives the time from its end to a larger store.
 fn cross(made: &Made) -> Result<Duration> {
-    let devices = made.devices()?;
+    let at = below_threshold(made.store);
+    answered(&made.devices()?, &made.target, at)
+        .with_context(|| format!("{}, {:?} % in use", made.store, made.percent_used()))
+}
+
+/// Writes one MiB to `target`; gives the time from its end until the devices are larger.
+pub fn answered(devices: &Devices, target: &str, at: Size) -> Result<Duration> {
     let before = devices.sectors()?;
-    writer::write_mib(&made.target, below_threshold(made.store))?;
+    writer::write_mib(target, at)?;
     let crossed = Instant::now();
     while !devices.is_larger_than(before)? {
         if crossed.elapsed() > EXTENDED {
-            bail!(
-                "{} was not extended in {} s, {:.2} % in use",
-                made.store,
-                EXTENDED.as_secs(),
-                made.percent_used()?
-            );
+            bail!("not extended in {} s", EXTENDED.as_secs());
         }
         thread::sleep(LOOK);
     }
