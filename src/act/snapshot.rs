@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::command::Finished;
 use crate::model::action::OWNER_TAG;
 use crate::model::cause::chain;
 use crate::model::names::Name;
@@ -47,15 +48,35 @@ pub fn carry_out(
     registry: &impl Registry,
     task: &Task,
 ) -> Result<Done, Refusal> {
-    let Some(arguments) = arguments(task) else {
-        return Ok(Done::Whole);
-    };
-    let finished = hands.run(Tool::Lvm, &arguments, DEADLINE);
-    let finished = finished.map_err(|error| failed(task, &chain(&error)))?;
+    let finished = run(hands, task)?;
     let seen = registry.volumes(&task.name.vg);
     let seen =
         seen.map_err(|error| failed(task, &format!("what it did cannot be told: {error}")))?;
-    match reached(task, &seen) {
+    led_to(task, finished.as_ref(), &seen)
+}
+
+/// Runs the command of a step alone; nothing for one that needs none.
+///
+/// # Errors
+/// When it could not be run.
+pub fn run(hands: &impl Hands, task: &Task) -> Result<Option<Finished>, Refusal> {
+    let Some(arguments) = arguments(task) else {
+        return Ok(None);
+    };
+    let finished = hands.run(Tool::Lvm, &arguments, DEADLINE);
+    let finished = finished.map_err(|error| failed(task, &chain(&error)))?;
+    Ok(Some(finished))
+}
+
+/// What a step has led to whose command ended like this, as far as these volumes show it.
+///
+/// # Errors
+/// When it has not done what it was for.
+pub fn led_to(task: &Task, finished: Option<&Finished>, seen: &[Volume]) -> Result<Done, Refusal> {
+    let Some(finished) = finished else {
+        return Ok(Done::Whole);
+    };
+    match reached(task, seen) {
         Some(done) => Ok(done),
         None if finished.overdue => Err(Refusal::new(
             Code::Timeout,
@@ -142,6 +163,7 @@ pub fn undo(hands: &impl Hands, registry: &impl Registry, half: &Volume) -> Resu
             loses: Vec::new(),
             needs_confirmation: false,
         },
+        quiesce: None,
     };
     carry_out(hands, registry, &task).map(drop)
 }

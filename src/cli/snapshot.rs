@@ -5,6 +5,7 @@ use crate::model::action::{
     Action, Create, Extend, Label, Merge, Reference, SnapshotKind, StoreSize, VolumeView,
 };
 use crate::model::names::Name;
+use crate::model::quiesce::{Quiesce, QuiesceMode};
 use crate::report::snapshots;
 
 use super::api::{self, Api};
@@ -82,6 +83,12 @@ pub(super) struct CreateArguments {
     /// LVM tag; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Hook of the configuration that has an application hold still meanwhile; may be repeated
+    #[arg(long = "hook", value_name = "NAME", value_parser = values::name)]
+    hooks: Vec<Name>,
+    /// Take it also where a hook fails, as after a power failure
+    #[arg(long, requires = "hooks")]
+    best_effort: bool,
     #[command(flatten)]
     change: ChangeArguments,
 }
@@ -257,9 +264,19 @@ fn create(arguments: CreateArguments) -> Result<(), Failure> {
         expendable: arguments.expendable,
         protected: arguments.protect,
         tags: arguments.tags,
+        quiesce: quiesce(arguments.hooks, arguments.best_effort),
     };
     let (origin, change) = (arguments.origin, arguments.change);
     change.one(false, &origin, &Action::Create(create))
+}
+
+fn quiesce(hooks: Vec<Name>, is_best_effort: bool) -> Option<Quiesce> {
+    let mode = if is_best_effort {
+        QuiesceMode::BestEffort
+    } else {
+        QuiesceMode::Required
+    };
+    (!hooks.is_empty()).then_some(Quiesce { hooks, mode })
 }
 
 fn remove(arguments: &RemoveArguments) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::names::{Name, Uuid, VolumeName};
+use super::quiesce::{Consistency, Quiesce};
 use super::refusal::Refusal;
 use super::time::UnixSeconds;
 use super::units::Bytes;
@@ -132,6 +133,8 @@ pub struct Create {
     pub protected: bool,
     /// LVM tags of the caller's.
     pub tags: Vec<String>,
+    /// Who is to hold still meanwhile.
+    pub quiesce: Option<Quiesce>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -293,6 +296,7 @@ pub struct Progress {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct JobResult {
     /// What was made.
     pub snapshot: Option<JobTarget>,
@@ -300,6 +304,12 @@ pub struct JobResult {
     pub deferred: bool,
     /// What was to be done had been done before.
     pub unchanged: bool,
+    /// Where hooks were to hold applications still: as what the snapshot has their files.
+    pub consistency: Option<Consistency>,
+    /// Why it is not what was asked for, or what a hook complained of.
+    pub remark: Option<String>,
+    /// From when the first hook held until the last had let go.
+    pub held_ms: Option<u64>,
 }
 
 /// The value of an action's name.

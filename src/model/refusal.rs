@@ -35,6 +35,7 @@ pub enum Code {
     MisdirectedRequest,
     InvalidName,
     InvalidSize,
+    UnknownHook,
     IdempotencyMismatch,
     ConfirmationRequired,
     ConfirmationInvalid,
@@ -50,7 +51,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::InvalidRequest,
         Self::Forbidden,
         Self::NotFound,
@@ -73,6 +74,7 @@ impl Code {
         Self::MisdirectedRequest,
         Self::InvalidName,
         Self::InvalidSize,
+        Self::UnknownHook,
         Self::IdempotencyMismatch,
         Self::ConfirmationRequired,
         Self::ConfirmationInvalid,
@@ -112,6 +114,7 @@ impl Code {
             Self::MisdirectedRequest => (421, "misdirected_request", "Wrong host"),
             Self::InvalidName => (422, "invalid_name", "Invalid name"),
             Self::InvalidSize => (422, "invalid_size", "Invalid size"),
+            Self::UnknownHook => (422, "unknown_hook", "No such hook"),
             Self::IdempotencyMismatch => (422, "idempotency_mismatch", "Key used otherwise"),
             Self::ConfirmationRequired => (428, "confirmation_required", "To be confirmed"),
             Self::ConfirmationInvalid => (403, "confirmation_invalid", "Not confirmed"),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Planned, Verb};
 use super::names::{Name, Uuid, VolumeId, VolumeName};
+use super::quiesce::Quiesce;
 use super::units::Bytes;
 
 /// One step about one volume. `act` chooses nothing.
@@ -14,6 +15,9 @@ pub struct Task {
     pub name: VolumeName,
     pub step: Step,
     pub plan: Planned,
+    /// Of `Step::Create`: who is to hold still meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiesce: Option<Quiesce>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

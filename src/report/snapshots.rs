@@ -1,6 +1,7 @@
 //! Snapshots and what is done with them, as plain text: what `cowherd snapshot` prints.
 
 use crate::model::action::{Job, JobResult, Owner, Planned, Verb, VolumeState, VolumeView};
+use crate::model::quiesce::Consistency;
 use crate::model::time::UnixSeconds;
 use crate::model::volume::VolumeKind;
 
@@ -53,6 +54,9 @@ pub fn done(job: &Job) -> String {
         snapshot,
         deferred,
         unchanged,
+        consistency,
+        remark,
+        held_ms,
     } = result;
     let made = snapshot.map(|made| format!("{}/{}", made.vg, made.lv));
     let subject = made.as_ref().unwrap_or(&target);
@@ -71,7 +75,23 @@ pub fn done(job: &Job) -> String {
         Verb::Remove => "removed",
         Verb::Label => "labelled",
     };
-    format!("{did} {subject}\n")
+    let worth = worth(consistency, held_ms, remark.as_deref());
+    format!("{did} {subject}{worth}\n")
+}
+
+/// As what it has the files of applications, for a snapshot that somebody was to hold still for.
+fn worth(consistency: Option<Consistency>, held_ms: Option<u64>, remark: Option<&str>) -> String {
+    let Some(consistency) = consistency else {
+        return String::new();
+    };
+    let kept = match consistency {
+        Consistency::Application => "application-consistent",
+        Consistency::Crash => "crash-consistent only",
+    };
+    let held = held_ms.map(|held| format!(", held for {held} ms"));
+    let remark = remark.map(|remark| format!("; {}", text::one_line(remark)));
+    let (held, remark) = (held.unwrap_or_default(), remark.unwrap_or_default());
+    format!(" ({kept}{held}{remark})")
 }
 
 fn row(volume: &VolumeView, now: UnixSeconds) -> [String; 10] {

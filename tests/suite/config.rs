@@ -50,11 +50,14 @@ fn the_shipped_file_names_every_key() {
         "[front]",
         "[api]",
         "[[api.caller]]",
+        "[[api.hook]]",
         "[log]",
     ];
     let text = shipped();
     for table in tables {
-        let fault = faults(&format!("{table}\nno_such_key = 1\n")).remove(0);
+        let all = faults(&format!("{table}\nno_such_key = 1\n"));
+        let mut unknown = all.iter().filter(|fault| fault.contains("no_such_key"));
+        let fault = unknown.next().expect("it is unknown");
         let (_, known) = fault
             .split_once("expected one of ")
             .expect("it lists the known keys");
@@ -86,6 +89,7 @@ fn its_commented_keys_are_valid_too() {
         (api.access.grants.len(), api.group),
         (1, Some("backup".to_owned()))
     );
+    assert_eq!(api.access.hooks.len(), 2);
 }
 
 #[test]
@@ -142,6 +146,57 @@ fn every_fault_is_told_at_once_with_key_value_and_range() {
             "volume_group.reserve_percent is 101, expected a whole number from 0 to 100",
             r#"web.listen_addresses is ["localhost"], expected a list of addresses such as ["127.0.0.1:10845"]"#,
             r#"web.telemetry_path is metrics, expected a path such as "/metrics""#,
+        ]
+    );
+}
+
+#[test]
+fn a_hook_is_whole_and_of_one_mode_and_callers_name_what_there_is() {
+    let text = r#"
+        [[api.hook]]
+        name = "a b"
+        mode = "pair"
+        before = ["/bin/true"]
+        command = ["/bin/true"]
+        [[api.hook]]
+        name = "one"
+        mode = "hold"
+        command = ["true"]
+        max_hold_s = 61
+        uid = 110
+        [[api.hook]]
+        name = "one"
+        mode = "held"
+        [[api.hook]]
+        ready_s = 0
+        [[api.hook]]
+        name = "one"
+        mode = "hold"
+        command = ["/bin/true"]
+        [[api.hook]]
+        name = "one"
+        mode = "hold"
+        command = ["/bin/true"]
+        [[api.caller]]
+        uid = 34
+        volumes = ["vg0/*"]
+        hooks = ["one", "two"]
+    "#;
+    assert_eq!(
+        faults(text),
+        [
+            "api.caller[1].hooks is two, expected names of [[api.hook]]",
+            "api.hook[1].after is missing, expected a program by its absolute path, and its arguments",
+            "api.hook[1].command is in a hook of the other mode, expected `command` in a hook of mode hold, `before` and `after` in a pair",
+            r#"api.hook[1].name is "a b", expected 1 to 127 of a-z A-Z 0-9 _ . + -"#,
+            r#"api.hook[2].command is ["true"], expected a program by its absolute path, and its arguments"#,
+            "api.hook[2].max_hold_s is 61, expected a whole number from 1 to 60",
+            "api.hook[2].uid is without the other, expected both of uid and gid, or none for root",
+            r#"api.hook[3].mode is "held", expected one of pair, hold"#,
+            "api.hook[4].mode is missing, expected one of pair, hold",
+            "api.hook[4].name is missing, expected 1 to 127 of a-z A-Z 0-9 _ . + -",
+            "api.hook[4].ready_s is 0, expected a whole number from 1 to 60",
+            "api.hook[6].name is one, expected a name that no other hook has",
         ]
     );
 }

@@ -6,6 +6,7 @@
 
 mod change;
 mod create;
+mod quiesce;
 
 use crate::model::access::Access;
 use crate::model::action::{
@@ -67,7 +68,10 @@ pub fn judge(site: &Site<'_>, caller: &Caller, act: &Act) -> Result<Task, Refusa
         group,
     };
     let (step, plan) = match &act.action {
-        Action::Create(wanted) => subject.create(wanted)?,
+        Action::Create(wanted) => {
+            subject.may_have_held(caller, wanted)?;
+            subject.create(wanted)?
+        }
         Action::Extend(wanted) => subject.extend(Bytes(wanted.size_bytes))?,
         Action::Activate => subject.activate()?,
         Action::Deactivate => subject.deactivate()?,
@@ -80,6 +84,7 @@ pub fn judge(site: &Site<'_>, caller: &Caller, act: &Act) -> Result<Task, Refusa
         name: volume.name.clone(),
         step,
         plan,
+        quiesce: quiesce::wanted(&act.action),
     })
 }
 

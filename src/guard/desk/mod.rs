@@ -11,6 +11,7 @@
 
 mod jobs;
 mod journal;
+mod moment;
 mod seeing;
 mod shown;
 mod tokens;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use crate::act::Tools;
+use crate::act::lease::Leases;
 use crate::decide::action::{self, Site};
 use crate::model::access::Access;
 use crate::model::action::{
@@ -90,6 +92,7 @@ struct Office {
     tools: Tools,
     reader: Reader,
     journal: Journal,
+    leases: Leases,
     front: FrontLine,
     jobs: Mutex<Jobs>,
     tokens: Mutex<Tokens>,
@@ -115,6 +118,7 @@ impl Desk {
         front: FrontLine,
         inputs: Inputs,
     ) -> io::Result<(Self, Grants)> {
+        let leases = Leases::beside(&options.journal);
         let (journal, left) = Journal::start(tools.host.clone(), options.journal)?;
         let office = Arc::new(Office {
             policy,
@@ -124,6 +128,7 @@ impl Desk {
             },
             tools,
             journal,
+            leases,
             front,
             jobs: Mutex::default(),
             tokens: Mutex::new(Tokens::new()),

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use crate::act::Hands;
 use crate::act::snapshot::{self, Done, Registry};
-use crate::model::action::{Action, JobResult, JobState, JobTarget, Progress};
+use crate::model::action::{Action, JobResult, JobState, Progress};
 use crate::model::cause::chain;
 use crate::model::inventory::CowStatus;
 use crate::model::journal::RecordKind;
 use crate::model::names::VolumeId;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::{Step, Task};
-use crate::model::volume::Volume;
 use crate::observe::device_mapper::DeviceMapper;
 
 use super::super::clock;
@@ -22,7 +21,7 @@ use super::super::message::Input;
 use super::super::workers::Inputs;
 use super::jobs::Entry;
 use super::journal::Line;
-use super::{Office, Order};
+use super::{Office, Order, moment};
 
 /// An extension takes well under a minute; a group that is not to be had by then is told as busy.
 const GRANT_LIMIT: Duration = Duration::from_secs(60);
@@ -30,6 +29,12 @@ const GRANT_LIMIT: Duration = Duration::from_secs(60);
 const MERGE_EVERY: Duration = Duration::from_secs(1);
 /// A command of the guard before may still be at work: it holds the lock, and ends by itself.
 const LEFT_LOCK_LIMIT: Duration = Duration::from_secs(120);
+
+/// What a job has led to.
+enum Led {
+    To(Done),
+    Taken(JobResult),
+}
 
 /// The worker's side of the loop.
 pub(super) struct Worker<'a> {
@@ -44,6 +49,7 @@ pub(super) struct Worker<'a> {
 
 impl Worker<'_> {
     pub(super) fn run(mut self, work: &Receiver<Order>) {
+        moment::run_down(self.office);
         loop {
             let order = if self.merging.is_empty() {
                 work.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -116,7 +122,7 @@ impl Worker<'_> {
         result
     }
 
-    fn do_now(&self, entry: &Entry) -> Result<Done, Refusal> {
+    fn do_now(&self, entry: &Entry) -> Result<Led, Refusal> {
         let office = self.office;
         let task = &entry.task;
         // Whoever is at work in the group is waited for, and not for ever, as lvm would.
@@ -124,7 +130,7 @@ impl Worker<'_> {
         drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
         let now = office.judge(&office.see()?, &entry.caller, &entry.fixed())?;
         if now.step == Step::Nothing {
-            return Ok(Done::Whole);
+            return Ok(Led::To(Done::Whole));
         }
         if let (Step::Merge { origin: then }, Step::Merge { origin: now }) = (&task.step, &now.step)
             && then != now
@@ -135,22 +141,11 @@ impl Worker<'_> {
             );
             return Err(Refusal::new(Code::PreconditionFailed, detail));
         }
-        let done = snapshot::carry_out(&office.tools, &office.reader, task);
-        if done.is_err() {
-            self.undo_half(task)?;
+        if let Step::Create(_) = &task.step {
+            let tell = |phase: &str| self.phase(&entry.job.id, phase, None);
+            return moment::take(office, entry, tell).map(Led::Taken);
         }
-        done
-    }
-
-    /// A volume of ours that lvcreate left half made is nobody's and takes room.
-    fn undo_half(&self, task: &Task) -> Result<bool, Refusal> {
-        let office = self.office;
-        let seen = office.reader.volumes(&task.name.vg);
-        let seen = seen.map_err(|error| Refusal::new(Code::LvmFailed, error))?;
-        let Some(half) = snapshot::half_made(task, &seen) else {
-            return Ok(false);
-        };
-        snapshot::undo(&office.tools, &office.reader, half).map(|()| true)
+        snapshot::carry_out(&office.tools, &office.reader, task).map(Led::To)
     }
 
     /// What the guard before had accepted and not put an end to.
@@ -166,44 +161,38 @@ impl Worker<'_> {
             drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
             let seen = office.reader.volumes(&task.name.vg);
             let seen = seen.map_err(|error| Refusal::new(Code::LvmFailed, error))?;
+            if let Step::Create(_) = &task.step {
+                return moment::reconcile(office, &entry, &seen).map(Led::Taken);
+            }
             if let Some(done) = snapshot::reached(task, &seen) {
                 if done == Done::Merging {
                     // Whoever polled for the end of the merge may have gone with the guard.
                     snapshot::poll(&office.tools, task, &seen);
                 }
-                return Ok(done);
+                return Ok(Led::To(done));
             }
-            let what = if office.policy.dry_run {
-                "it was not done; a dry run takes nothing away"
-            } else if worker.undo_half(task)? {
-                "lvm had not finished, and what it left has been removed; ask for it again"
-            } else {
-                "it was not done; ask for it again"
-            };
-            Err(Refusal::new(
-                Code::Interrupted,
-                format!("{}: the guard ended meanwhile: {what}", task.name),
+            Err(moment::interrupted(
+                task,
+                "it was not done; ask for it again",
             ))
         });
         self.conclude(&entry, found, RecordKind::Reconciled);
     }
 
-    fn conclude(&mut self, entry: &Entry, done: Result<Done, Refusal>, kind: RecordKind) {
-        let end = match done {
-            Ok(Done::Merging) if is_begun(&entry.task) => {
+    fn conclude(&mut self, entry: &Entry, led: Result<Led, Refusal>, kind: RecordKind) {
+        let end = match led {
+            Ok(Led::To(Done::Merging)) if is_begun(&entry.task) => {
                 self.phase(&entry.job.id, "merging", Some(0.0));
                 self.merging.push_back(entry.job.id.clone());
                 return;
             }
-            Ok(Done::Merging) => Ok(JobResult {
+            Ok(Led::To(Done::Merging)) => Ok(JobResult {
                 deferred: true,
                 ..JobResult::default()
             }),
-            Ok(Done::Made(volume)) => Ok(JobResult {
-                snapshot: Some(made(&volume)),
-                ..JobResult::default()
-            }),
-            Ok(Done::Whole) => Ok(JobResult {
+            Ok(Led::Taken(result)) => Ok(result),
+            // Only a snapshot is made, and taken.
+            Ok(Led::To(Done::Made(_) | Done::Whole)) => Ok(JobResult {
                 unchanged: entry.task.step == Step::Nothing,
                 ..JobResult::default()
             }),
@@ -222,13 +211,17 @@ impl Worker<'_> {
                 ),
                 None,
             ),
-            Ok(_) => (format!("done: {}", entry.task.plan.summary), None),
+            Ok(result) => {
+                let worth = moment::told(result);
+                (format!("done: {}{worth}", entry.task.plan.summary), None)
+            }
             Err(refusal) => (refusal.detail.clone(), Some(refusal.code)),
         };
         let line = Line::of(kind, now, &entry.caller, &entry.line);
-        let line = line
+        let mut line = line
             .of_job(&entry.job)
             .with(Some(entry.job.verb), detail, code);
+        line.result = end.as_ref().ok().cloned();
         if let Err(error) = self.office.journal.write(line) {
             tracing::error!(
                 job = entry.job.id,
@@ -302,14 +295,6 @@ impl Entry {
             create.name = Some(new.name.clone());
         }
         act
-    }
-}
-
-fn made(volume: &Volume) -> JobTarget {
-    JobTarget {
-        vg: volume.name.vg.clone(),
-        lv: volume.name.lv.clone(),
-        uuid: volume.id.lv.lvm_form(),
     }
 }
 

@@ -275,6 +275,7 @@ fn create() -> impl Strategy<Value = Create> {
             expendable,
             protected,
             tags,
+            quiesce: None,
         },
     )
 }

@@ -3,6 +3,7 @@
 mod access;
 mod change;
 mod create;
+mod held;
 
 use cowherd::act::snapshot::{self, Done};
 use cowherd::config::Config;
@@ -52,6 +53,7 @@ impl Host {
             uid: 34,
             verbs: vec![Verb::Create, Verb::Remove],
             volumes: vec![WildMatch::new("vg/thin"), WildMatch::new("vg/night*")],
+            hooks: vec![Name::parse("app").expect("a literal name")],
         }];
         Self {
             world,

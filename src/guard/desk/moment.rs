@@ -1,0 +1,237 @@
+//! Takes a snapshot in one moment: has who is to hold still do so, makes it, and lets go at once.
+//!
+//! All that takes time is done before: the group is ours and has been looked at. What has been made is looked at when
+//! everybody has been let go.
+
+use crate::act::quiesce::{self, Asked, Released, Scope};
+use crate::act::snapshot::{self, Done, Registry};
+use crate::command::Finished;
+use crate::decide::quiesce::{self as decided, Worth};
+use crate::model::action::{JobResult, JobTarget};
+use crate::model::quiesce::{Consistency, HookRun, Quiesce, QuiesceMode};
+use crate::model::refusal::{Code, Refusal};
+use crate::model::step::Task;
+use crate::model::volume::Volume;
+
+use super::super::clock;
+use super::Office;
+use super::jobs::Entry;
+
+/// Lets go what a former guard had held still.
+pub(super) fn run_down(office: &Office) {
+    let host = office.tools.host.clone();
+    let (leases, hooks) = (office.leases.clone(), office.access.hooks.clone());
+    for (has_let_go, line) in quiesce::run_down(host, leases, hooks) {
+        if has_let_go {
+            tracing::warn!(detail = line, "let go what a former guard had held still");
+        } else {
+            tracing::error!(
+                detail = line,
+                "what a former guard had held still may be so yet"
+            );
+        }
+    }
+}
+
+/// What became of hooks and command.
+struct Taken {
+    /// Nothing where it was not begun.
+    ran: Option<Result<Option<Finished>, Refusal>>,
+    runs: Vec<HookRun>,
+    held_ms: Option<u64>,
+}
+
+/// Takes the snapshot of a job. Whoever calls holds the group and has just decided once more.
+pub(super) fn take(
+    office: &Office,
+    entry: &Entry,
+    tell: impl Fn(&str),
+) -> Result<JobResult, Refusal> {
+    let task = &entry.task;
+    let quiesce = quiesce_of(task);
+    let taken = hold_and_run(office, entry, &quiesce, &tell);
+    for run in &taken.runs {
+        if let Some(stuck) = &run.stuck {
+            tracing::error!(
+                job = entry.job.id,
+                hook = run.name.as_str(),
+                detail = stuck,
+                "a hook may not have let go"
+            );
+        }
+    }
+    let worth = decided::worth(quiesce.mode, &taken.runs);
+    let Some(ran) = taken.ran else {
+        let why = match worth {
+            Worth::Unwanted(why) => why,
+            Worth::Kept { remark, .. } => remark.unwrap_or_default(),
+        };
+        return Err(hook_failed(task, "no snapshot was taken", &why, None));
+    };
+    tell("looking at what was made");
+    let seen = volumes(office, task)?;
+    let made = ran.and_then(|finished| snapshot::led_to(task, finished.as_ref(), &seen));
+    match (made, worth) {
+        (Err(refusal), _) => {
+            remove_half(office, task, &seen)?;
+            Err(refusal)
+        }
+        (
+            Ok(Done::Made(volume)),
+            Worth::Kept {
+                consistency,
+                remark,
+            },
+        ) => Ok(JobResult {
+            snapshot: Some(target(&volume)),
+            consistency: (quiesce.mode != QuiesceMode::None).then_some(consistency),
+            remark,
+            held_ms: taken.held_ms,
+            ..JobResult::default()
+        }),
+        (Ok(Done::Made(volume)), Worth::Unwanted(why)) => {
+            tell("removing what was made");
+            let removed = snapshot::undo(&office.tools, &office.reader, &volume);
+            let what = match removed {
+                Ok(()) => "the snapshot has been removed".to_owned(),
+                Err(error) => format!("the snapshot is still there ({})", error.detail),
+            };
+            Err(hook_failed(task, &what, &why, taken.held_ms))
+        }
+        // Nothing else is led to by making one.
+        (Ok(Done::Whole | Done::Merging), _) => Ok(JobResult::default()),
+    }
+}
+
+/// Only lvm runs while anybody is held.
+fn hold_and_run(office: &Office, entry: &Entry, quiesce: &Quiesce, tell: &impl Fn(&str)) -> Taken {
+    let task = &entry.task;
+    let scope = Scope {
+        host: office.tools.host.clone(),
+        leases: office.leases.clone(),
+        job: entry.job.id.clone(),
+        group: task.name.vg.clone(),
+        volumes: task.name.to_string(),
+        now: clock::now().wall,
+    };
+    let mut asked: Vec<Asked> = Vec::new();
+    let mut goes_on = true;
+    for name in &quiesce.hooks {
+        tell(&format!("waiting for hook {name} to be ready"));
+        // It was there when this was decided a moment ago.
+        let Some(hook) = office.access.hook(name) else {
+            continue;
+        };
+        let one = quiesce::ask(&scope, hook);
+        goes_on = decided::goes_on(quiesce.mode, one.is_ready());
+        asked.push(one);
+        if !goes_on {
+            break;
+        }
+    }
+    tell("running lvm");
+    let ran = goes_on.then(|| snapshot::run(&office.tools, task));
+    let mut released: Vec<Released> = asked.into_iter().rev().map(Asked::release).collect();
+    released.reverse();
+    let spans: Vec<_> = released.iter().filter_map(|one| one.span).collect();
+    Taken {
+        ran,
+        held_ms: decided::held_ms(&spans),
+        runs: released.into_iter().map(|one| one.run).collect(),
+    }
+}
+
+/// What became of a snapshot that a former guard was to take.
+pub(super) fn reconcile(
+    office: &Office,
+    entry: &Entry,
+    seen: &[Volume],
+) -> Result<JobResult, Refusal> {
+    let task = &entry.task;
+    let mode = quiesce_of(task).mode;
+    let made = snapshot::reached(task, seen);
+    if let (Some(Done::Made(volume)), true) = (&made, decided::may_stay(mode)) {
+        let was_held = mode != QuiesceMode::None;
+        return Ok(JobResult {
+            snapshot: Some(target(volume)),
+            consistency: was_held.then_some(Consistency::Crash),
+            remark: was_held.then(|| UNTOLD.to_owned()),
+            ..JobResult::default()
+        });
+    }
+    if office.policy.dry_run {
+        return Err(interrupted(
+            task,
+            "it was not done; a dry run takes nothing away",
+        ));
+    }
+    if let Some(Done::Made(volume)) = made {
+        snapshot::undo(&office.tools, &office.reader, &volume)?;
+        let what = format!("{UNTOLD}, so the snapshot has been removed; ask for it again");
+        return Err(interrupted(task, &what));
+    }
+    if remove_half(office, task, seen)? {
+        let what = "lvm had not finished, and what it left has been removed; ask for it again";
+        return Err(interrupted(task, what));
+    }
+    Err(interrupted(task, "it was not done; ask for it again"))
+}
+
+const UNTOLD: &str =
+    "the guard ended meanwhile: whether its hooks held until it was made cannot be told";
+
+/// How the sentence goes on that tells what was done.
+pub(super) fn told(result: &JobResult) -> String {
+    let mut told = String::new();
+    if let Some(consistency) = result.consistency {
+        told = format!("; consistent: {}", consistency.label());
+    }
+    if let Some(held) = result.held_ms {
+        told.push_str(&format!(", held for {held} ms"));
+    }
+    if let Some(remark) = &result.remark {
+        told.push_str(&format!(" ({remark})"));
+    }
+    told
+}
+
+pub(super) fn interrupted(task: &Task, what: &str) -> Refusal {
+    let detail = format!("{}: the guard ended meanwhile: {what}", task.name);
+    Refusal::new(Code::Interrupted, detail)
+}
+
+fn hook_failed(task: &Task, what: &str, why: &str, held_ms: Option<u64>) -> Refusal {
+    let held = held_ms.map(|held| format!("; held for {held} ms"));
+    let held = held.unwrap_or_default();
+    let detail = format!("{}: {what}: {why}{held}", task.name);
+    Refusal::new(Code::HookFailed, detail)
+}
+
+fn quiesce_of(task: &Task) -> Quiesce {
+    let nobody = || Quiesce {
+        hooks: Vec::new(),
+        mode: QuiesceMode::None,
+    };
+    task.quiesce.clone().unwrap_or_else(nobody)
+}
+
+fn volumes(office: &Office, task: &Task) -> Result<Vec<Volume>, Refusal> {
+    let seen = office.reader.volumes(&task.name.vg);
+    seen.map_err(|error| Refusal::new(Code::LvmFailed, error))
+}
+
+/// A volume of ours that lvcreate left half made is nobody's and takes room.
+fn remove_half(office: &Office, task: &Task, seen: &[Volume]) -> Result<bool, Refusal> {
+    let Some(half) = snapshot::half_made(task, seen) else {
+        return Ok(false);
+    };
+    snapshot::undo(&office.tools, &office.reader, half).map(|()| true)
+}
+
+fn target(volume: &Volume) -> JobTarget {
+    JobTarget {
+        vg: volume.name.vg.clone(),
+        lv: volume.name.lv.clone(),
+        uuid: volume.id.lv.lvm_form(),
+    }
+}
