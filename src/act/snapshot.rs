@@ -164,6 +164,7 @@ pub fn undo(hands: &impl Hands, registry: &impl Registry, half: &Volume) -> Resu
             needs_confirmation: false,
         },
         quiesce: None,
+        with: Vec::new(),
     };
     carry_out(hands, registry, &task).map(drop)
 }

@@ -15,6 +15,8 @@ pub const TAG_LEN_MAX: usize = 100;
 pub const TAGS_MAX: usize = 16;
 /// Each may take its time to get ready while nobody else changes the volume group.
 pub const HOOKS_MAX: usize = 8;
+/// Besides the first: LVM makes one after the other, while applications hold still.
+pub const WITH_MAX: usize = 15;
 /// A UUID with hyphens has 36.
 pub const KEY_LEN_MAX: usize = 64;
 pub const TOKEN_LEN_MAX: usize = 128;
@@ -61,6 +63,7 @@ fn create(wanted: &Create) -> Result<(), Refusal> {
     wanted.tags.iter().try_for_each(|text| tag(text))?;
     wanted.ttl_s.map_or(Ok(()), ttl)?;
     wanted.quiesce.as_ref().map_or(Ok(()), quiesce)?;
+    with(wanted)?;
     match (wanted.kind, wanted.size) {
         (_, None) => Ok(()),
         (SnapshotKind::Thin, Some(_)) => {
@@ -69,6 +72,21 @@ fn create(wanted: &Create) -> Result<(), Refusal> {
         }
         (SnapshotKind::Auto | SnapshotKind::Thick, Some(size)) => store_size(size),
     }
+}
+
+/// Snapshots of several volumes are of one moment only while nobody writes to any of them.
+fn with(wanted: &Create) -> Result<(), Refusal> {
+    let found = wanted.with.len();
+    if found > WITH_MAX {
+        let detail = format!("`with`: found {found}, expected at most {WITH_MAX}");
+        return Err(Refusal::new(Code::InvalidRequest, detail));
+    }
+    if found > 0 && wanted.quiesce.is_none() {
+        let detail = "`quiesce`: found none, expected hooks, or the mode \"none\" (--no-quiesce): LVM makes snapshots of \
+                      several volumes one after the other, so they are of different moments unless somebody holds still";
+        return Err(Refusal::new(Code::InvalidRequest, detail));
+    }
+    Ok(())
 }
 
 /// # Errors

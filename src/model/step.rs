@@ -18,6 +18,9 @@ pub struct Task {
     /// Of `Step::Create`: who is to hold still meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiesce: Option<Quiesce>,
+    /// Of `Step::Create`: what else is done at the same moment, all of it or nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<Task>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +58,11 @@ pub struct NewSnapshot {
 }
 
 impl Task {
+    /// Itself, and what is done at the same moment.
+    pub fn members(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.with)
+    }
+
     #[must_use]
     pub const fn verb(&self) -> Option<Verb> {
         match self.step {

@@ -50,15 +50,16 @@ pub fn plan(planned: &Planned) -> String {
 pub fn done(job: &Job) -> String {
     let target = format!("{}/{}", job.target.vg, job.target.lv);
     let result = job.result.clone().unwrap_or_default();
+    let made = made(&result);
     let JobResult {
-        snapshot,
+        snapshot: _,
+        snapshots: _,
         deferred,
         unchanged,
         consistency,
         remark,
         held_ms,
     } = result;
-    let made = snapshot.map(|made| format!("{}/{}", made.vg, made.lv));
     let subject = made.as_ref().unwrap_or(&target);
     if unchanged {
         return format!("{subject}: nothing to do\n");
@@ -77,6 +78,17 @@ pub fn done(job: &Job) -> String {
     };
     let worth = worth(consistency, held_ms, remark.as_deref());
     format!("{did} {subject}{worth}\n")
+}
+
+/// The names of what was made; a guard of an older version tells of one alone.
+pub(super) fn made(result: &JobResult) -> Option<String> {
+    let all = match result.snapshots.as_slice() {
+        [] => result.snapshot.as_slice(),
+        all => all,
+    };
+    let names = all.iter().map(|made| format!("{}/{}", made.vg, made.lv));
+    let names: Vec<String> = names.collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// As what it has the files of applications, for a snapshot that somebody was to hold still for.

@@ -39,7 +39,7 @@ type Asks = (&'static str, &'static str, Value);
 fn creations() -> Vec<Asks> {
     let create = |given: &Value| {
         let mut body = json!({"name": null, "type": "auto", "size": null, "read_only": false, "activate": false,
-            "ttl_s": null, "expendable": false, "protected": false, "tags": [], "quiesce": null});
+            "ttl_s": null, "expendable": false, "protected": false, "tags": [], "quiesce": null, "with": []});
         for (key, value) in given.as_object().expect("an object") {
             body[key] = value.clone();
         }
@@ -61,6 +61,13 @@ fn creations() -> Vec<Asks> {
             "create vg0/home --hook mysql-main --hook app",
             home,
             create(&json!({"quiesce": {"hooks": ["mysql-main", "app"], "mode": "required"}})),
+        ),
+        (
+            "create vg0/home vg0/log /dev/vg0/tmp --no-quiesce",
+            home,
+            create(
+                &json!({"quiesce": {"hooks": [], "mode": "none"}, "with": ["vg0/log", "vg0/tmp"]}),
+            ),
         ),
         (
             "create vg0/home --best-effort --hook app",
@@ -207,6 +214,7 @@ fn what_was_done_is_told_in_a_line() {
     let made = json!({"snapshot": {"vg": "vg0", "lv": "home-1", "uuid": "n"}, "deferred": false, "unchanged": false});
     let held = json!({"snapshot": {"vg": "vg0", "lv": "home-1", "uuid": "n"}, "deferred": false, "unchanged": false,
         "consistency": "application", "remark": null, "held_ms": 312});
+    let both = json!({"snapshots": [{"vg": "vg0", "lv": "home-1", "uuid": "n"}, {"vg": "vg0", "lv": "log-1", "uuid": "m"}]});
     let lost = json!({"snapshot": {"vg": "vg0", "lv": "home-1", "uuid": "n"}, "deferred": false, "unchanged": false,
         "consistency": "crash", "remark": "hook app did not hold: it died", "held_ms": 10_000});
     let deferred = json!({"snapshot": null, "deferred": true, "unchanged": false});
@@ -218,6 +226,7 @@ fn what_was_done_is_told_in_a_line() {
             &held,
             "created vg0/home-1 (application-consistent, held for 312 ms)\n",
         ),
+        ("create", &both, "created vg0/home-1, vg0/log-1\n"),
         (
             "create",
             &lost,

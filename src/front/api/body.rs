@@ -25,6 +25,7 @@ pub(super) fn create(body: &[u8]) -> Result<Create, Refusal> {
         protected: fields.or_default("protected", Tree::bool)?,
         tags: fields.or_default("tags", tags)?,
         quiesce: fields.optional("quiesce", quiesce)?,
+        with: fields.or_default("with", with)?,
     };
     fields.end()?;
     Ok(wanted)
@@ -135,6 +136,11 @@ fn store_size(tree: &Tree, what: &str) -> Result<StoreSize, Refusal> {
         }
         (None, None) | (Some(_), Some(_)) => Err(of_kind(Code::InvalidRequest)),
     }
+}
+
+fn with(tree: &Tree, what: &str) -> Result<Vec<Reference>, Refusal> {
+    let reference = |tree: &Tree| named::reference(tree.text(what)?);
+    tree.list(what)?.iter().map(reference).collect()
 }
 
 fn quiesce(tree: &Tree, what: &str) -> Result<Quiesce, Refusal> {

@@ -35,8 +35,8 @@ pub(super) fn run_down(office: &Office) {
 
 /// What became of hooks and command.
 struct Taken {
-    /// Nothing where it was not begun.
-    ran: Option<Result<Option<Finished>, Refusal>>,
+    /// Of each that was begun, in their order; nothing where none was to be.
+    ran: Option<Vec<Result<Option<Finished>, Refusal>>>,
     runs: Vec<HookRun>,
     held_ms: Option<u64>,
 }
@@ -70,37 +70,57 @@ pub(super) fn take(
     };
     tell("looking at what was made");
     let seen = volumes(office, task)?;
-    let made = ran.and_then(|finished| snapshot::led_to(task, finished.as_ref(), &seen));
+    let made = all_made(task, ran, &seen);
     match (made, worth) {
-        (Err(refusal), _) => {
-            remove_half(office, task, &seen)?;
-            Err(refusal)
-        }
         (
-            Ok(Done::Made(volume)),
+            Ok(made),
             Worth::Kept {
                 consistency,
                 remark,
             },
         ) => Ok(JobResult {
-            snapshot: Some(target(&volume)),
             consistency: (quiesce.mode != QuiesceMode::None).then_some(consistency),
             remark,
             held_ms: taken.held_ms,
-            ..JobResult::default()
+            ..result(&made)
         }),
-        (Ok(Done::Made(volume)), Worth::Unwanted(why)) => {
+        (Ok(_), Worth::Unwanted(why)) => {
             tell("removing what was made");
-            let removed = snapshot::undo(&office.tools, &office.reader, &volume);
-            let what = match removed {
-                Ok(()) => "the snapshot has been removed".to_owned(),
-                Err(error) => format!("the snapshot is still there ({})", error.detail),
+            let what = match remove_all(office, task, &seen) {
+                Ok(_) => "what was taken has been removed".to_owned(),
+                Err(error) => format!("what was taken is still there ({})", error.detail),
             };
             Err(hook_failed(task, &what, &why, taken.held_ms))
         }
-        // Nothing else is led to by making one.
-        (Ok(Done::Whole | Done::Merging), _) => Ok(JobResult::default()),
+        (Err(mut refusal), _) => {
+            let removed = remove_all(office, task, &seen)?;
+            if removed > 0 && !task.with.is_empty() {
+                refusal
+                    .detail
+                    .push_str("; what was made of the others has been removed");
+            }
+            Err(refusal)
+        }
     }
+}
+
+/// What was made, if all of it was.
+fn all_made(
+    task: &Task,
+    ran: Vec<Result<Option<Finished>, Refusal>>,
+    seen: &[Volume],
+) -> Result<Vec<JobTarget>, Refusal> {
+    let mut made = Vec::new();
+    for (member, ran) in task.members().zip(ran) {
+        if let Done::Made(volume) = snapshot::led_to(member, ran?.as_ref(), seen)? {
+            made.push(target(&volume));
+        }
+    }
+    if made.len() < task.members().count() {
+        let detail = format!("{}: not all that belong together were made", task.name);
+        return Err(Refusal::new(Code::LvmFailed, detail));
+    }
+    Ok(made)
 }
 
 /// Only lvm runs while anybody is held.
@@ -111,7 +131,11 @@ fn hold_and_run(office: &Office, entry: &Entry, quiesce: &Quiesce, tell: &impl F
         leases: office.leases.clone(),
         job: entry.job.id.clone(),
         group: task.name.vg.clone(),
-        volumes: task.name.to_string(),
+        volumes: task
+            .members()
+            .map(|member| member.name.to_string())
+            .collect::<Vec<_>>()
+            .join(" "),
         now: clock::now().wall,
     };
     let mut asked: Vec<Asked> = Vec::new();
@@ -130,7 +154,7 @@ fn hold_and_run(office: &Office, entry: &Entry, quiesce: &Quiesce, tell: &impl F
         }
     }
     tell("running lvm");
-    let ran = goes_on.then(|| snapshot::run(&office.tools, task));
+    let ran = goes_on.then(|| run_all(office, task));
     let mut released: Vec<Released> = asked.into_iter().rev().map(Asked::release).collect();
     released.reverse();
     let spans: Vec<_> = released.iter().filter_map(|one| one.span).collect();
@@ -149,14 +173,19 @@ pub(super) fn reconcile(
 ) -> Result<JobResult, Refusal> {
     let task = &entry.task;
     let mode = quiesce_of(task).mode;
-    let made = snapshot::reached(task, seen);
-    if let (Some(Done::Made(volume)), true) = (&made, decided::may_stay(mode)) {
+    let reached = task
+        .members()
+        .map(|member| match snapshot::reached(member, seen) {
+            Some(Done::Made(volume)) => Some(target(&volume)),
+            Some(Done::Whole | Done::Merging) | None => None,
+        });
+    let whole: Option<Vec<JobTarget>> = reached.collect();
+    if let (Some(whole), true) = (&whole, decided::may_stay(mode)) {
         let was_held = mode != QuiesceMode::None;
         return Ok(JobResult {
-            snapshot: Some(target(volume)),
             consistency: was_held.then_some(Consistency::Crash),
-            remark: was_held.then(|| UNTOLD.to_owned()),
-            ..JobResult::default()
+            remark: was_held.then(|| format!("the guard ended meanwhile: {UNTOLD}")),
+            ..result(whole)
         });
     }
     if office.policy.dry_run {
@@ -165,34 +194,31 @@ pub(super) fn reconcile(
             "it was not done; a dry run takes nothing away",
         ));
     }
-    if let Some(Done::Made(volume)) = made {
-        snapshot::undo(&office.tools, &office.reader, &volume)?;
-        let what = format!("{UNTOLD}, so the snapshot has been removed; ask for it again");
-        return Err(interrupted(task, &what));
-    }
-    if remove_half(office, task, seen)? {
-        let what = "lvm had not finished, and what it left has been removed; ask for it again";
-        return Err(interrupted(task, what));
-    }
-    Err(interrupted(task, "it was not done; ask for it again"))
+    let removed = remove_all(office, task, seen)?;
+    Err(match (whole, removed) {
+        (Some(_), _) => {
+            let what = format!("{UNTOLD}, so what was taken has been removed; ask for it again");
+            interrupted(task, &what)
+        }
+        (None, 0) => interrupted(task, "it was not done; ask for it again"),
+        (None, _) => interrupted(
+            task,
+            "lvm had not finished, and what it left has been removed; ask for it again",
+        ),
+    })
 }
 
-const UNTOLD: &str =
-    "the guard ended meanwhile: whether its hooks held until it was made cannot be told";
+const UNTOLD: &str = "whether its hooks held until it was made cannot be told";
 
 /// How the sentence goes on that tells what was done.
 pub(super) fn told(result: &JobResult) -> String {
-    let mut told = String::new();
-    if let Some(consistency) = result.consistency {
-        told = format!("; consistent: {}", consistency.label());
-    }
-    if let Some(held) = result.held_ms {
-        told.push_str(&format!(", held for {held} ms"));
-    }
-    if let Some(remark) = &result.remark {
-        told.push_str(&format!(" ({remark})"));
-    }
-    told
+    let consistency = result.consistency;
+    let parts = [
+        consistency.map(|consistency| format!("; consistent: {}", consistency.label())),
+        result.held_ms.map(|held| format!(", held for {held} ms")),
+        result.remark.as_ref().map(|remark| format!(" ({remark})")),
+    ];
+    parts.into_iter().flatten().collect()
 }
 
 pub(super) fn interrupted(task: &Task, what: &str) -> Refusal {
@@ -220,12 +246,43 @@ fn volumes(office: &Office, task: &Task) -> Result<Vec<Volume>, Refusal> {
     seen.map_err(|error| Refusal::new(Code::LvmFailed, error))
 }
 
-/// A volume of ours that lvcreate left half made is nobody's and takes room.
-fn remove_half(office: &Office, task: &Task, seen: &[Volume]) -> Result<bool, Refusal> {
-    let Some(half) = snapshot::half_made(task, seen) else {
-        return Ok(false);
-    };
-    snapshot::undo(&office.tools, &office.reader, half).map(|()| true)
+/// Takes away what was made and what lvcreate left half made, which is nobody's and takes room. Gives how many.
+fn remove_all(office: &Office, task: &Task, seen: &[Volume]) -> Result<usize, Refusal> {
+    let mut count = 0;
+    for member in task.members() {
+        let whole = match snapshot::reached(member, seen) {
+            Some(Done::Made(volume)) => Some(*volume),
+            Some(Done::Whole | Done::Merging) | None => None,
+        };
+        let half = || snapshot::half_made(member, seen).cloned();
+        if let Some(volume) = whole.or_else(half) {
+            snapshot::undo(&office.tools, &office.reader, &volume)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// One after the other; the first that fails is the last.
+fn run_all(office: &Office, task: &Task) -> Vec<Result<Option<Finished>, Refusal>> {
+    let mut ran = Vec::new();
+    for member in task.members() {
+        let one = snapshot::run(&office.tools, member);
+        let has_failed = !matches!(&one, Ok(Some(finished)) if finished.status.success());
+        ran.push(one);
+        if has_failed {
+            break;
+        }
+    }
+    ran
+}
+
+fn result(made: &[JobTarget]) -> JobResult {
+    JobResult {
+        snapshot: made.first().cloned(),
+        snapshots: made.to_vec(),
+        ..JobResult::default()
+    }
 }
 
 fn target(volume: &Volume) -> JobTarget {

@@ -11,7 +11,7 @@ use crate::model::action::{Action, JobResult, JobState, Progress};
 use crate::model::cause::chain;
 use crate::model::inventory::CowStatus;
 use crate::model::journal::RecordKind;
-use crate::model::names::VolumeId;
+use crate::model::names::{Name, VolumeId};
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::{Step, Task};
 use crate::observe::device_mapper::DeviceMapper;
@@ -292,7 +292,18 @@ impl Entry {
     fn fixed(&self) -> crate::model::action::Act {
         let mut act = self.act.clone();
         if let (Action::Create(create), Step::Create(new)) = (&mut act.action, &self.task.step) {
-            create.name = Some(new.name.clone());
+            let name = new.name.as_str();
+            let origin = format!("{}-", self.task.name.lv);
+            // Of several, it is what follows each origin's name.
+            let suffix = name
+                .strip_prefix(&origin)
+                .and_then(|suffix| Name::parse(suffix).ok());
+            let is_one = self.task.with.is_empty();
+            create.name = if is_one {
+                Some(new.name.clone())
+            } else {
+                suffix
+            };
         }
         act
     }

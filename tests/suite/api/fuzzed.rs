@@ -276,6 +276,7 @@ fn create() -> impl Strategy<Value = Create> {
             protected,
             tags,
             quiesce: None,
+            with: Vec::new(),
         },
     )
 }

@@ -139,7 +139,7 @@ fn jobs_are_shown() {
 fn changes() -> Vec<(String, &'static str, Act)> {
     let whole = r#"{"name": "n1", "type": "thick", "size": {"percent_of_origin": 15}, "read_only": true,
         "activate": true, "ttl_s": 60, "expendable": true, "protected": true, "tags": ["a"],
-        "quiesce": {"hooks": ["mysql-main", "app"], "mode": "best_effort"}}"#;
+        "quiesce": {"hooks": ["mysql-main", "app"], "mode": "best_effort"}, "with": ["vg0/log"]}"#;
     let created = Create {
         name: Some(name("n1")),
         kind: SnapshotKind::Thick,
@@ -154,6 +154,7 @@ fn changes() -> Vec<(String, &'static str, Act)> {
             hooks: vec![name("mysql-main"), name("app")],
             mode: QuiesceMode::BestEffort,
         }),
+        with: vec![named("log")],
     };
     let label = r#"{"protected": false, "expendable": null, "ttl_s": 0}"#;
     let labelled = Label {

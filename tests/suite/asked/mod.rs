@@ -4,6 +4,7 @@ mod access;
 mod change;
 mod create;
 mod held;
+mod together;
 
 use cowherd::act::snapshot::{self, Done};
 use cowherd::config::Config;
