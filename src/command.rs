@@ -8,6 +8,8 @@
 //! however long a program that hangs in the kernel takes: whoever runs one has a thread for it, and
 //! starts no second one.
 
+mod started;
+
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -31,6 +33,8 @@ const ENVIRONMENT: [(&str, &str); 5] = [
     // lvm warns about every descriptor it did not open itself.
     ("LVM_SUPPRESS_FD_WARNINGS", "1"),
 ];
+
+pub use started::{Leash, Said, Setting, Started, Stranger, end_stranger, start};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -189,12 +193,14 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 /// The three things to wait for at once: both outputs and the end.
+#[derive(Debug)]
 struct Watch {
     stdout: Capture,
     stderr: Capture,
     end: OwnedFd,
 }
 
+#[derive(Debug)]
 struct Capture {
     pipe: Option<OwnedFd>,
     bytes: Vec<u8>,

@@ -43,6 +43,9 @@
 //! - **desk**: the threads of the guard that answer callers, and have done what they ask for.
 //! - **job**: one change that somebody asked for, from its queue to its end. The **journal** is the record on disk of
 //!   who asked for what, each line chained to the one before it.
+//! - **quiescing**: having applications hold still, by **hooks** of the administrator's, while a snapshot is made. A
+//!   hook is **held** from when it is ready until it is **released**; its **keeper** is the thread that sees to the
+//!   latter. A **lease** is the record on disk of one that the next guard would have to release.
 //! - **view**: the immutable picture that the guard publishes and the front shows.
 
 pub mod act;

@@ -35,7 +35,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     (
         "process::{Child, Command",
-        &["command.rs", "guard/front.rs", "guard/lifeboat/"],
+        &[
+            "command.rs",
+            "command/",
+            "guard/front.rs",
+            "guard/lifeboat/",
+        ],
     ),
     ("process::{Command", &["guard/lifeboat/"]),
     ("mount(", &["guard/lifeboat/"]),
@@ -43,7 +48,12 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("mlockall(", &["guard/claim.rs"]),
     (
         "process::Command",
-        &["command.rs", "guard/front.rs", "guard/lifeboat/"],
+        &[
+            "command.rs",
+            "command/",
+            "guard/front.rs",
+            "guard/lifeboat/",
+        ],
     ),
     (
         "SystemTime::now",
@@ -56,6 +66,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "act/",
             "cli/wait.rs",
             "command.rs",
+            "command/",
             "guard/",
             "front/",
             "observe/device_mapper.rs",

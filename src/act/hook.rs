@@ -69,7 +69,7 @@ pub fn enter(host: &Path) -> io::Result<()> {
 }
 
 /// The program itself, if it and all directories above it are root's alone.
-fn trusted(program: &Path) -> Result<PathBuf, String> {
+pub(super) fn trusted(program: &Path) -> Result<PathBuf, String> {
     let shown = program.display();
     let real = fs::canonicalize(program).map_err(|error| format!("find {shown}: {error}"))?;
     for path in real.ancestors() {

@@ -6,9 +6,11 @@
 mod hands;
 pub mod hook;
 pub mod intent;
+pub mod lease;
 pub mod lock;
 pub mod lvextend;
 pub mod mend;
+pub mod quiesce;
 pub mod relieve;
 mod resume;
 pub mod snapshot;

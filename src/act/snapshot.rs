@@ -1,4 +1,4 @@
-//! One step of a caller's: its command, and whether LVM shows afterwards what it was for.
+//! Carries out one step of a caller's: the command, and whether LVM shows afterwards what it was for.
 //!
 //! As with extensions the exit status proves nothing: a selection that matches nothing succeeds, and so does a
 //! merge that only begins when the origin is activated. What counts is what is there before and after.
@@ -39,40 +39,63 @@ pub enum Done {
     Merging,
 }
 
-/// Runs the command of a step, for one that needs one. Whoever calls holds the group.
-pub fn run(hands: &impl Hands, task: &Task) -> Option<Result<Finished, Refusal>> {
-    let finished = hands.run(Tool::Lvm, &arguments(task)?, DEADLINE);
-    Some(finished.map_err(|error| failed(task, &chain(&error))))
-}
-
-/// What came of it, from what is seen after its end.
+/// Runs the command of a step, and looks whether it did what it was for. Whoever calls holds the group.
 ///
 /// # Errors
-/// When it did not do what it was for.
-pub fn verdict(
+/// When it did not.
+pub fn carry_out(
+    hands: &impl Hands,
+    registry: &impl Registry,
     task: &Task,
-    ran: Result<Finished, Refusal>,
-    seen: &[Volume],
 ) -> Result<Done, Refusal> {
-    if let Some(done) = reached(task, seen) {
-        return Ok(done);
-    }
-    let finished = ran?;
-    Err(if finished.overdue {
-        let limit = DEADLINE.as_secs();
-        let detail = format!("{}: lvm did not end within {limit} s", task.name);
-        Refusal::new(Code::Timeout, detail)
-    } else if finished.status.success() {
-        failed(task, "lvm reported success and nothing has changed")
-    } else {
-        failed(task, &finished.complaint())
-    })
+    let finished = run(hands, task)?;
+    let seen = registry.volumes(&task.name.vg);
+    let seen = seen.map_err(|error| unseen(task, &error))?;
+    led_to(task, finished.as_ref(), &seen)
+}
+
+/// Runs the command of a step alone; nothing for one that needs none.
+///
+/// # Errors
+/// When it could not be run.
+pub fn run(hands: &impl Hands, task: &Task) -> Result<Option<Finished>, Refusal> {
+    let Some(arguments) = arguments(task) else {
+        return Ok(None);
+    };
+    let finished = hands.run(Tool::Lvm, &arguments, DEADLINE);
+    let finished = finished.map_err(|error| failed(task, &chain(&error)))?;
+    Ok(Some(finished))
 }
 
 /// What came of a command cannot be seen.
 #[must_use]
 pub fn unseen(task: &Task, why: &str) -> Refusal {
     failed(task, &format!("what it did cannot be told: {why}"))
+}
+
+/// What a step has led to whose command ended like this, as far as these volumes show it.
+///
+/// # Errors
+/// When it has not done what it was for.
+pub fn led_to(task: &Task, finished: Option<&Finished>, seen: &[Volume]) -> Result<Done, Refusal> {
+    let Some(finished) = finished else {
+        return Ok(Done::Whole);
+    };
+    match reached(task, seen) {
+        Some(done) => Ok(done),
+        None if finished.overdue => Err(Refusal::new(
+            Code::Timeout,
+            format!(
+                "{}: lvm did not end within {} s",
+                task.name,
+                DEADLINE.as_secs()
+            ),
+        )),
+        None if finished.status.success() => {
+            Err(failed(task, "lvm reported success and nothing has changed"))
+        }
+        None => Err(failed(task, &finished.complaint())),
+    }
 }
 
 /// What a step has led to, as far as these volumes show it; nothing when it has not been done.
@@ -145,13 +168,10 @@ pub fn undo(hands: &impl Hands, registry: &impl Registry, half: &Volume) -> Resu
             loses: Vec::new(),
             needs_confirmation: false,
         },
+        quiesce: None,
+        with: Vec::new(),
     };
-    let Some(ran) = run(hands, &task) else {
-        return Ok(());
-    };
-    let seen = registry.volumes(&task.name.vg);
-    let seen = seen.map_err(|error| unseen(&task, &error))?;
-    verdict(&task, ran, &seen).map(drop)
+    carry_out(hands, registry, &task).map(drop)
 }
 
 /// Has somebody look for the end of a merge: without that the snapshot stays when the kernel is done.

@@ -5,6 +5,7 @@ use crate::model::action::{
     Action, Create, Extend, Label, Merge, Reference, SnapshotKind, StoreSize, VolumeView,
 };
 use crate::model::names::Name;
+use crate::model::quiesce::{Quiesce, QuiesceMode};
 use crate::report::snapshots;
 
 use super::api::{self, Api};
@@ -55,7 +56,10 @@ pub(super) struct CreateArguments {
     /// Volume to take a snapshot of; a uuid will do, too
     #[arg(value_name = "VG/LV", value_parser = values::volume)]
     origin: Reference,
-    /// Name of the snapshot, instead of the origin's with the time
+    /// More volumes of that group, of which snapshots are taken at the same moment, all or none
+    #[arg(value_name = "VG/LV", value_parser = values::volume)]
+    with: Vec<Reference>,
+    /// Name of the snapshot, instead of the origin's with the time; of several what follows each origin's name
     #[arg(long, value_parser = values::name)]
     name: Option<Name>,
     /// Kind of snapshot; auto takes that of the origin
@@ -82,6 +86,15 @@ pub(super) struct CreateArguments {
     /// LVM tag; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Hook of the configuration that has an application hold still meanwhile; may be repeated
+    #[arg(long = "hook", value_name = "NAME", value_parser = values::name)]
+    hooks: Vec<Name>,
+    /// Take it also where a hook fails, as after a power failure
+    #[arg(long, requires = "hooks")]
+    best_effort: bool,
+    /// Take those of several volumes though nobody holds still: they are of different moments
+    #[arg(long, conflicts_with = "hooks")]
+    no_quiesce: bool,
     #[command(flatten)]
     change: ChangeArguments,
 }
@@ -257,9 +270,20 @@ fn create(arguments: CreateArguments) -> Result<(), Failure> {
         expendable: arguments.expendable,
         protected: arguments.protect,
         tags: arguments.tags,
+        quiesce: quiesce(arguments.hooks, arguments.best_effort, arguments.no_quiesce),
+        with: arguments.with,
     };
     let (origin, change) = (arguments.origin, arguments.change);
     change.one(false, &origin, &Action::Create(create))
+}
+
+fn quiesce(hooks: Vec<Name>, is_best_effort: bool, is_nobody: bool) -> Option<Quiesce> {
+    let mode = match (is_nobody, is_best_effort) {
+        (true, _) => QuiesceMode::None,
+        (false, true) => QuiesceMode::BestEffort,
+        (false, false) => QuiesceMode::Required,
+    };
+    (is_nobody || !hooks.is_empty()).then_some(Quiesce { hooks, mode })
 }
 
 fn remove(arguments: &RemoveArguments) -> Result<(), Failure> {

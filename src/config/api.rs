@@ -2,14 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use wildmatch::WildMatch;
 
 use crate::model::access::{Access, Grant, Limits};
 use crate::model::action::{Verb, Who};
+use crate::model::names::Name;
+use crate::model::quiesce::{HookKind, QuiesceHook};
+use crate::model::relief::Hook;
 use crate::model::remote::Remote;
 use crate::model::token;
 
+use super::rules;
 use super::section::Section;
 
 /// Made by the guard.
@@ -37,7 +42,8 @@ pub(super) fn api(section: &mut Section<'_>) -> Option<Api> {
     let is_enabled = section.boolean("enabled", true);
     let socket = path(section, "socket");
     let tokens = path(section, "tokens");
-    let grants = section.sections("caller", grant);
+    let hooks = hooks(section);
+    let grants = section.sections("caller", |section| grant(section, &hooks));
     let api = Api {
         remote: remote(section, &grants),
         tokens: tokens.unwrap_or_else(|| token::DIRECTORY.into()),
@@ -52,6 +58,7 @@ pub(super) fn api(section: &mut Section<'_>) -> Option<Api> {
                 thin_per_origin: section.whole("thin_snapshots_max", 1..=10_000, 16),
             },
             grants,
+            hooks,
         },
     };
     is_enabled.then_some(api)
@@ -111,7 +118,7 @@ fn path(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
     path.map(PathBuf::from)
 }
 
-fn grant(section: &mut Section<'_>) -> Grant {
+fn grant(section: &mut Section<'_>, hooks: &[QuiesceHook]) -> Grant {
     let patterns = section.texts("volumes").unwrap_or_default();
     if patterns.is_empty() {
         let expected = "patterns of VG/LV such as [\"vg0/vm-*\"]";
@@ -124,6 +131,7 @@ fn grant(section: &mut Section<'_>) -> Grant {
             .iter()
             .map(|pattern| WildMatch::new(pattern))
             .collect(),
+        hooks: granted_hooks(section, hooks),
     }
 }
 
@@ -150,6 +158,110 @@ fn who(section: &mut Section<'_>) -> Who {
         (None, None) => {}
     }
     Who::User(u32::MAX)
+}
+
+fn granted_hooks(section: &mut Section<'_>, hooks: &[QuiesceHook]) -> Vec<Name> {
+    let named = section.texts("hooks").unwrap_or_default();
+    let known = |name: &String| hooks.iter().find(|hook| hook.name.as_str() == name);
+    let granted = named.iter().filter_map(known).map(|hook| hook.name.clone());
+    let granted = granted.collect();
+    if let Some(unknown) = named.iter().find(|name| known(name).is_none()) {
+        section.fault("hooks", unknown, "names of [[api.hook]]".to_owned());
+    }
+    granted
+}
+
+fn hooks(section: &mut Section<'_>) -> Vec<QuiesceHook> {
+    let hooks = section.sections("hook", hook);
+    let name = |hook: &Option<QuiesceHook>| hook.as_ref().map(|hook| hook.name.clone());
+    let names: Vec<Option<Name>> = hooks.iter().map(name).collect();
+    for (place, name) in names.iter().enumerate() {
+        if let Some(name) = name
+            && names[..place].contains(&Some(name.clone()))
+        {
+            let key = format!("hook[{}].name", place + 1);
+            section.fault(&key, name, "a name that no other hook has".to_owned());
+        }
+    }
+    hooks.into_iter().flatten().collect()
+}
+
+/// Nothing where something is missing, which is a fault.
+fn hook(section: &mut Section<'_>) -> Option<QuiesceHook> {
+    let expected = "1 to 127 of a-z A-Z 0-9 _ . + -";
+    if !section.contains("name") {
+        section.fault("name", &"missing", expected.to_owned());
+    }
+    let name = section.given_text("name", expected, |name| Name::parse(name).is_ok());
+    let kind = hook_kind(section);
+    let seconds =
+        |section: &mut Section<'_>, key| Duration::from_secs(section.whole(key, 1..=60, 10));
+    let max_hold = seconds(section, "max_hold_s");
+    let ready = seconds(section, "ready_s");
+    let identity = identity(section);
+    Some(QuiesceHook {
+        name: Name::parse(&name?).ok()?,
+        kind: kind?,
+        ready,
+        max_hold,
+        identity,
+    })
+}
+
+/// What belongs to the other mode would never run: it is a fault.
+fn hook_kind(section: &mut Section<'_>) -> Option<HookKind> {
+    let is_said = section.contains("mode");
+    let is_pair = section.one_of("mode", &[("pair", true), ("hold", false)]);
+    let [command, before, after] = ["command", "before", "after"].map(|key| {
+        let is_wanted = is_pair == Some(key != "command");
+        needed_program(section, key, is_pair.map(|_| is_wanted))
+    });
+    match is_pair {
+        None if is_said => None,
+        None => {
+            section.fault("mode", &"missing", "one of pair, hold".to_owned());
+            None
+        }
+        Some(true) => Some(HookKind::Pair {
+            before: before?,
+            after: after?,
+        }),
+        Some(false) => Some(HookKind::Hold { command: command? }),
+    }
+}
+
+fn needed_program(
+    section: &mut Section<'_>,
+    key: &'static str,
+    is_wanted: Option<bool>,
+) -> Option<Hook> {
+    let program = section.contains(key).then(|| rules::hook(section, key));
+    match (&program, is_wanted) {
+        (None, Some(true)) => {
+            let expected = "a program by its absolute path, and its arguments";
+            section.fault(key, &"missing", expected.to_owned());
+        }
+        (Some(_), Some(false)) => {
+            let expected = "`command` in a hook of mode hold, `before` and `after` in a pair";
+            section.fault(key, &"in a hook of the other mode", expected.to_owned());
+        }
+        (None, Some(false) | None) | (Some(_), Some(true) | None) => {}
+    }
+    section.knows(key);
+    program.flatten()
+}
+
+/// By their numbers: the guard asks no name service.
+fn identity(section: &mut Section<'_>) -> Option<(u32, u32)> {
+    let [uid, gid] = ["uid", "gid"].map(|key| {
+        let number = section.given_whole(key, 0..=(u32::MAX - 1).into());
+        number.and_then(|number| u32::try_from(number).ok())
+    });
+    if uid.is_some() != gid.is_some() {
+        let expected = "both of uid and gid, or none for root".to_owned();
+        section.fault("uid", &"without the other", expected);
+    }
+    Some((uid?, gid?))
 }
 
 fn verbs(section: &mut Section<'_>) -> Vec<Verb> {

@@ -89,7 +89,7 @@ fn ladder(section: &mut Section<'_>) -> Ladder {
 }
 
 /// Never by a shell, and never looked up in PATH.
-fn hook(section: &mut Section<'_>, key: &'static str) -> Option<Hook> {
+pub(super) fn hook(section: &mut Section<'_>, key: &'static str) -> Option<Hook> {
     let words = section.texts(key)?;
     match words.split_first() {
         Some((program, arguments)) if program.starts_with('/') => Some(Hook {

@@ -290,6 +290,15 @@ impl<'a> Section<'a> {
         }
     }
 
+    pub(super) fn contains(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// It may stand here, though nobody has asked for it.
+    pub(super) fn knows(&mut self, key: &'static str) {
+        self.known.insert(key);
+    }
+
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.insert(key);
         self.table.remove(key)

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod cadence;
 pub mod forecast;
 pub mod overcommit;
+pub mod quiesce;
 pub mod relief;
 mod room;
 pub mod store;

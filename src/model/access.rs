@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
 use super::action::{Caller, Verb, Who};
-use super::names::VolumeName;
+use super::names::{Name, VolumeName};
+use super::quiesce::QuiesceHook;
 
 /// Built by `config`, which has checked every range and name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,6 +13,8 @@ pub struct Access {
     /// What may be done at all, and by root on this host. Looking is always allowed to whom is known.
     pub verbs: Vec<Verb>,
     pub grants: Vec<Grant>,
+    /// What may have applications hold still, by unique names.
+    pub hooks: Vec<QuiesceHook>,
     pub limits: Limits,
 }
 
@@ -22,6 +25,8 @@ pub struct Grant {
     pub verbs: Vec<Verb>,
     /// Patterns of `VG/LV`, for origins and for snapshots, with `*` for any text and `?` for one letter.
     pub volumes: Vec<WildMatch>,
+    /// Hooks that it may name.
+    pub hooks: Vec<Name>,
 }
 
 /// Where a new snapshot would do harm.
@@ -59,6 +64,18 @@ impl Access {
     #[must_use]
     pub fn allows_all(&self, caller: &Caller, verb: Verb) -> bool {
         self.verbs.contains(&verb) && caller.is_root()
+    }
+
+    /// Whether this caller may name this hook.
+    #[must_use]
+    pub fn allows_hook(&self, caller: &Caller, hook: &Name) -> bool {
+        let is_granted = |grant: &Grant| grant.hooks.contains(hook);
+        caller.is_root() || self.grants_of(caller).any(is_granted)
+    }
+
+    #[must_use]
+    pub fn hook(&self, name: &Name) -> Option<&QuiesceHook> {
+        self.hooks.iter().find(|hook| hook.name == *name)
     }
 
     /// Whether this caller may see anything.

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::names::{Name, Uuid, VolumeName};
+use super::quiesce::{Consistency, Quiesce};
 use super::refusal::Refusal;
 use super::time::UnixSeconds;
 use super::token::{Shown, TokenId};
@@ -155,6 +156,12 @@ pub struct Create {
     pub protected: bool,
     /// LVM tags of the caller's.
     pub tags: Vec<String>,
+    /// Who is to hold still meanwhile.
+    pub quiesce: Option<Quiesce>,
+    /// More volumes of the same group, of which snapshots are taken at the same moment, all or none. Then `name` is what
+    /// follows each origin's name.
+    #[serde(with = "references")]
+    pub with: Vec<Reference>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -316,13 +323,22 @@ pub struct Progress {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct JobResult {
-    /// What was made.
+    /// What was made; of several the first.
     pub snapshot: Option<JobTarget>,
+    /// All that were made, in the order in which they were asked for.
+    pub snapshots: Vec<JobTarget>,
     /// The merge begins when the origin is next activated.
     pub deferred: bool,
     /// What was to be done had been done before.
     pub unchanged: bool,
+    /// Where hooks were to hold applications still: as what the snapshot has their files.
+    pub consistency: Option<Consistency>,
+    /// Why it is not what was asked for, or what a hook complained of.
+    pub remark: Option<String>,
+    /// From when the first hook held until the last had let go.
+    pub held_ms: Option<u64>,
 }
 
 /// The value of an action's name.
@@ -363,6 +379,35 @@ impl Caller {
             Self::Token { .. } => "line of its file",
             Self::Stranger { .. } => "rule",
         }
+    }
+}
+
+/// In a body a volume is a text: `VG/LV`, or an uuid.
+mod references {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::{Name, Reference, Uuid, VolumeName};
+
+    pub(super) fn serialize<S: Serializer>(
+        all: &[Reference],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(all.iter().map(Reference::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Reference>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let parsed = texts.iter().map(|text| match text.split_once('/') {
+            Some((vg, lv)) => {
+                let (vg, lv) = (Name::parse(vg)?, Name::parse(lv)?);
+                Ok(Reference::Name(VolumeName { vg, lv }))
+            }
+            None => Uuid::parse(text).map(Reference::Uuid),
+        });
+        let parsed: Result<_, super::super::names::NameError> = parsed.collect();
+        parsed.map_err(D::Error::custom)
     }
 }
 

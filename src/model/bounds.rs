@@ -5,6 +5,7 @@
 
 use super::action::{Act, Action, Create, Extend, Label, OWNER_TAG, SnapshotKind, StoreSize};
 use super::names::Name;
+use super::quiesce::{Quiesce, QuiesceMode};
 use super::refusal::{Code, Refusal};
 
 /// LVM takes 127 (`NAME_LEN`), of which it and others append to: `-real`, `_imported_17`.
@@ -12,6 +13,10 @@ pub const NEW_NAME_LEN_MAX: usize = 100;
 /// LVM takes 1024; these are for people.
 pub const TAG_LEN_MAX: usize = 100;
 pub const TAGS_MAX: usize = 16;
+/// Each may take its time to get ready while nobody else changes the volume group.
+pub const HOOKS_MAX: usize = 8;
+/// Besides the first: LVM makes one after the other, while applications hold still.
+pub const WITH_MAX: usize = 15;
 /// A UUID with hyphens has 36.
 pub const KEY_LEN_MAX: usize = 64;
 pub const TOKEN_LEN_MAX: usize = 128;
@@ -57,6 +62,8 @@ fn create(wanted: &Create) -> Result<(), Refusal> {
     }
     wanted.tags.iter().try_for_each(|text| tag(text))?;
     wanted.ttl_s.map_or(Ok(()), ttl)?;
+    wanted.quiesce.as_ref().map_or(Ok(()), quiesce)?;
+    with(wanted)?;
     match (wanted.kind, wanted.size) {
         (_, None) => Ok(()),
         (SnapshotKind::Thin, Some(_)) => {
@@ -65,6 +72,44 @@ fn create(wanted: &Create) -> Result<(), Refusal> {
         }
         (SnapshotKind::Auto | SnapshotKind::Thick, Some(size)) => store_size(size),
     }
+}
+
+/// Snapshots of several volumes are of one moment only while nobody writes to any of them.
+fn with(wanted: &Create) -> Result<(), Refusal> {
+    let found = wanted.with.len();
+    if found > WITH_MAX {
+        let detail = format!("`with`: found {found}, expected at most {WITH_MAX}");
+        return Err(Refusal::new(Code::InvalidRequest, detail));
+    }
+    if found > 0 && wanted.quiesce.is_none() {
+        let detail = "`quiesce`: found none, expected hooks, or the mode \"none\" (--no-quiesce): LVM makes snapshots of \
+                      several volumes one after the other, so they are of different moments unless somebody holds still";
+        return Err(Refusal::new(Code::InvalidRequest, detail));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// When hooks and mode do not go together.
+pub fn quiesce(wanted: &Quiesce) -> Result<(), Refusal> {
+    let hooks = &wanted.hooks;
+    let twice = (1..)
+        .zip(hooks)
+        .find(|(next, hook)| hooks.iter().skip(*next).any(|other| other == *hook));
+    let (found, expected) = match (wanted.mode, hooks.len()) {
+        (QuiesceMode::None, 1..) => ("some".to_owned(), "none: the mode is \"none\"".to_owned()),
+        (QuiesceMode::Required | QuiesceMode::BestEffort, 0) => (
+            "none".to_owned(),
+            "the names of configured hooks".to_owned(),
+        ),
+        (_, found) if found > HOOKS_MAX => (found.to_string(), format!("at most {HOOKS_MAX}")),
+        (QuiesceMode::None | QuiesceMode::Required | QuiesceMode::BestEffort, _) => match twice {
+            Some((_, hook)) => (format!("{hook} twice"), "each once".to_owned()),
+            None => return Ok(()),
+        },
+    };
+    let detail = format!("`quiesce.hooks`: found {found}, expected {expected}");
+    Err(Refusal::new(Code::InvalidRequest, detail))
 }
 
 /// A name that a new volume may be given: within LVM's grammar, and nothing that LVM or a shell would take for

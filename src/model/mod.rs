@@ -14,6 +14,7 @@ pub mod journal;
 pub mod names;
 pub mod plan;
 pub mod policy;
+pub mod quiesce;
 pub mod reason;
 pub mod refusal;
 pub mod relief;

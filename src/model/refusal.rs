@@ -36,6 +36,7 @@ pub enum Code {
     MisdirectedRequest,
     InvalidName,
     InvalidSize,
+    UnknownHook,
     IdempotencyMismatch,
     ConfirmationRequired,
     ConfirmationInvalid,
@@ -51,7 +52,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::InvalidRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -75,6 +76,7 @@ impl Code {
         Self::MisdirectedRequest,
         Self::InvalidName,
         Self::InvalidSize,
+        Self::UnknownHook,
         Self::IdempotencyMismatch,
         Self::ConfirmationRequired,
         Self::ConfirmationInvalid,
@@ -115,6 +117,7 @@ impl Code {
             Self::MisdirectedRequest => (421, "misdirected_request", "Wrong host"),
             Self::InvalidName => (422, "invalid_name", "Invalid name"),
             Self::InvalidSize => (422, "invalid_size", "Invalid size"),
+            Self::UnknownHook => (422, "unknown_hook", "No such hook"),
             Self::IdempotencyMismatch => (422, "idempotency_mismatch", "Key used otherwise"),
             Self::ConfirmationRequired => (428, "confirmation_required", "To be confirmed"),
             Self::ConfirmationInvalid => (403, "confirmation_invalid", "Not confirmed"),

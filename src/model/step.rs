@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Planned, Verb};
 use super::names::{Name, Uuid, VolumeId, VolumeName};
+use super::quiesce::Quiesce;
 use super::units::Bytes;
 
 /// One step about one volume. `act` chooses nothing.
@@ -14,6 +15,12 @@ pub struct Task {
     pub name: VolumeName,
     pub step: Step,
     pub plan: Planned,
+    /// Of `Step::Create`: who is to hold still meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiesce: Option<Quiesce>,
+    /// Of `Step::Create`: what else is done at the same moment, all of it or nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<Task>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +58,11 @@ pub struct NewSnapshot {
 }
 
 impl Task {
+    /// Itself, and what is done at the same moment.
+    pub fn members(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.with)
+    }
+
     #[must_use]
     pub const fn verb(&self) -> Option<Verb> {
         match self.step {

@@ -143,6 +143,8 @@ impl TokenFile {
                 .iter()
                 .map(|pattern| WildMatch::new(pattern))
                 .collect(),
+            // A file of a token names none.
+            hooks: Vec::new(),
         }
     }
 }

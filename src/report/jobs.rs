@@ -4,7 +4,7 @@ use crate::model::action::{Job, JobState};
 use crate::model::time::UnixSeconds;
 
 use super::columns::{Side, Table};
-use super::text;
+use super::{snapshots, text};
 
 /// One line each, the latest first.
 #[must_use]
@@ -63,16 +63,13 @@ fn detail(job: &Job) -> String {
     if let Some(error) = &job.error {
         return format!("{}: {}", error.code.label(), text::one_line(&error.detail));
     }
-    let made = job
-        .result
-        .as_ref()
-        .and_then(|result| result.snapshot.as_ref());
+    let made = job.result.as_ref().and_then(snapshots::made);
     match (job.state, made) {
         (JobState::Queued | JobState::Running, _) => match job.progress.percent {
             Some(percent) => format!("{} {}", doing(job), text::of_hundred(percent)),
             None => doing(job),
         },
-        (_, Some(made)) => format!("{}/{}", made.vg, made.lv),
+        (_, Some(made)) => made,
         (_, None) => String::new(),
     }
 }

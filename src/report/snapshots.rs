@@ -1,6 +1,7 @@
 //! Snapshots and what is done with them, as plain text: what `cowherd snapshot` prints.
 
 use crate::model::action::{Job, JobResult, Owner, Planned, Verb, VolumeState, VolumeView};
+use crate::model::quiesce::Consistency;
 use crate::model::time::UnixSeconds;
 use crate::model::volume::VolumeKind;
 
@@ -49,12 +50,16 @@ pub fn plan(planned: &Planned) -> String {
 pub fn done(job: &Job) -> String {
     let target = format!("{}/{}", job.target.vg, job.target.lv);
     let result = job.result.clone().unwrap_or_default();
+    let made = made(&result);
     let JobResult {
-        snapshot,
+        snapshot: _,
+        snapshots: _,
         deferred,
         unchanged,
+        consistency,
+        remark,
+        held_ms,
     } = result;
-    let made = snapshot.map(|made| format!("{}/{}", made.vg, made.lv));
     let subject = made.as_ref().unwrap_or(&target);
     if unchanged {
         return format!("{subject}: nothing to do\n");
@@ -71,7 +76,34 @@ pub fn done(job: &Job) -> String {
         Verb::Remove => "removed",
         Verb::Label => "labelled",
     };
-    format!("{did} {subject}\n")
+    let worth = worth(consistency, held_ms, remark.as_deref());
+    format!("{did} {subject}{worth}\n")
+}
+
+/// The names of what was made; a guard of an older version tells of one alone.
+pub(super) fn made(result: &JobResult) -> Option<String> {
+    let all = match result.snapshots.as_slice() {
+        [] => result.snapshot.as_slice(),
+        all => all,
+    };
+    let names = all.iter().map(|made| format!("{}/{}", made.vg, made.lv));
+    let names: Vec<String> = names.collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// As what it has the files of applications, for a snapshot that somebody was to hold still for.
+fn worth(consistency: Option<Consistency>, held_ms: Option<u64>, remark: Option<&str>) -> String {
+    let Some(consistency) = consistency else {
+        return String::new();
+    };
+    let kept = match consistency {
+        Consistency::Application => "application-consistent",
+        Consistency::Crash => "crash-consistent only",
+    };
+    let held = held_ms.map(|held| format!(", held for {held} ms"));
+    let remark = remark.map(|remark| format!("; {}", text::one_line(remark)));
+    let (held, remark) = (held.unwrap_or_default(), remark.unwrap_or_default());
+    format!(" ({kept}{held}{remark})")
 }
 
 fn row(volume: &VolumeView, now: UnixSeconds) -> [String; 10] {

@@ -50,11 +50,14 @@ fn the_shipped_file_names_every_key() {
         "[front]",
         "[api]",
         "[[api.caller]]",
+        "[[api.hook]]",
         "[log]",
     ];
     let text = shipped();
     for table in tables {
-        let fault = faults(&format!("{table}\nno_such_key = 1\n")).remove(0);
+        let all = faults(&format!("{table}\nno_such_key = 1\n"));
+        let mut unknown = all.iter().filter(|fault| fault.contains("no_such_key"));
+        let fault = unknown.next().expect("it is unknown");
         let (_, known) = fault
             .split_once("expected one of ")
             .expect("it lists the known keys");
@@ -89,6 +92,7 @@ fn its_commented_keys_are_valid_too() {
     let remote = api.remote.expect("it listens");
     assert_eq!(remote.listen_addresses.len(), 1);
     assert!(remote.tls_client_ca.is_some());
+    assert_eq!(api.access.hooks.len(), 2);
 }
 
 #[test]
@@ -213,39 +217,53 @@ fn what_is_served_over_the_network_needs_tls_and_each_caller_is_one_or_the_other
 }
 
 #[test]
-fn a_rule_must_select_and_may_only_say_what_it_can() {
+fn a_hook_is_whole_and_of_one_mode_and_callers_name_what_there_is() {
     let text = r#"
-        [[rule]]
-        snapshot.enabled = false
-        [[rule]]
-        volume_group = "pve/*"
-        tag = "@gold"
-        [[rule]]
-        volume_group = "pve"
-        name = "vm-*"
-        reserve = "1 GiB"
-        reserve_percent = 200
-        [[rule]]
-        name = ""
-        snapshot.threshold = 80
+        [[api.hook]]
+        name = "a b"
+        mode = "pair"
+        before = ["/bin/true"]
+        command = ["/bin/true"]
+        [[api.hook]]
+        name = "one"
+        mode = "hold"
+        command = ["true"]
+        max_hold_s = 61
+        uid = 110
+        [[api.hook]]
+        name = "one"
+        mode = "held"
+        [[api.hook]]
+        ready_s = 0
+        [[api.hook]]
+        name = "one"
+        mode = "hold"
+        command = ["/bin/true"]
+        [[api.hook]]
+        name = "one"
+        mode = "hold"
+        command = ["/bin/true"]
+        [[api.caller]]
+        uid = 34
+        volumes = ["vg0/*"]
+        hooks = ["one", "two"]
     "#;
     assert_eq!(
         faults(text),
         [
-            "rule[1].volume_group is missing, expected at least one of volume_group, name, tag",
-            r#"rule[2].tag is "@gold", expected an LVM tag without its @: letters, digits and _ + . - / = ! : & #"#,
-            r#"rule[2].volume_group is "pve/*", expected a pattern of letters, digits and + _ . - with * and ?"#,
-            "rule[2].volume_group is missing, expected at least one of volume_group, name, tag",
-            "rule[3].reserve is in a rule with name or tag, expected a rule that selects by volume_group alone",
-            "rule[3].reserve_percent is 200, expected a whole number from 0 to 100",
-            r#"rule[4].name is "", expected a pattern of letters, digits and + _ . - with * and ?"#,
-            "rule[4].snapshot.threshold is an unknown key (80), expected one of enabled, extend_min, extend_percent, growth_per_hour, headroom, max_size, threshold_percent",
-            "rule[4].volume_group is missing, expected at least one of volume_group, name, tag",
+            "api.caller[1].hooks is two, expected names of [[api.hook]]",
+            "api.hook[1].after is missing, expected a program by its absolute path, and its arguments",
+            "api.hook[1].command is in a hook of the other mode, expected `command` in a hook of mode hold, `before` and `after` in a pair",
+            r#"api.hook[1].name is "a b", expected 1 to 127 of a-z A-Z 0-9 _ . + -"#,
+            r#"api.hook[2].command is ["true"], expected a program by its absolute path, and its arguments"#,
+            "api.hook[2].max_hold_s is 61, expected a whole number from 1 to 60",
+            "api.hook[2].uid is without the other, expected both of uid and gid, or none for root",
+            r#"api.hook[3].mode is "held", expected one of pair, hold"#,
+            "api.hook[4].mode is missing, expected one of pair, hold",
+            "api.hook[4].name is missing, expected 1 to 127 of a-z A-Z 0-9 _ . + -",
+            "api.hook[4].ready_s is 0, expected a whole number from 1 to 60",
+            "api.hook[6].name is one, expected a name that no other hook has",
         ]
-    );
-    assert_eq!(
-        faults("rule = 5"),
-        ["rule is 5, expected tables, each below [[rule]]"]
     );
 }
 

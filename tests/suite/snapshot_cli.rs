@@ -39,7 +39,7 @@ type Asks = (&'static str, &'static str, Value);
 fn creations() -> Vec<Asks> {
     let create = |given: &Value| {
         let mut body = json!({"name": null, "type": "auto", "size": null, "read_only": false, "activate": false,
-            "ttl_s": null, "expendable": false, "protected": false, "tags": []});
+            "ttl_s": null, "expendable": false, "protected": false, "tags": [], "quiesce": null, "with": []});
         for (key, value) in given.as_object().expect("an object") {
             body[key] = value.clone();
         }
@@ -56,6 +56,23 @@ fn creations() -> Vec<Asks> {
                 &json!({"name": "a+b", "type": "thick", "size": {"bytes": 10_737_418_240_u64}, "read_only": true,
                 "activate": true, "ttl_s": 604_800, "expendable": true, "protected": true, "tags": ["one", "two"]}),
             ),
+        ),
+        (
+            "create vg0/home --hook mysql-main --hook app",
+            home,
+            create(&json!({"quiesce": {"hooks": ["mysql-main", "app"], "mode": "required"}})),
+        ),
+        (
+            "create vg0/home vg0/log /dev/vg0/tmp --no-quiesce",
+            home,
+            create(
+                &json!({"quiesce": {"hooks": [], "mode": "none"}, "with": ["vg0/log", "vg0/tmp"]}),
+            ),
+        ),
+        (
+            "create vg0/home --best-effort --hook app",
+            home,
+            create(&json!({"quiesce": {"hooks": ["app"], "mode": "best_effort"}})),
         ),
         (
             "create HeDn2l-9XRh-aBcD-1234-wxyZ-0aA1-b2C3d4 --type thin --size 15%",
@@ -195,10 +212,26 @@ fn keys_are_never_the_same() {
 #[test]
 fn what_was_done_is_told_in_a_line() {
     let made = json!({"snapshot": {"vg": "vg0", "lv": "home-1", "uuid": "n"}, "deferred": false, "unchanged": false});
+    let held = json!({"snapshot": {"vg": "vg0", "lv": "home-1", "uuid": "n"}, "deferred": false, "unchanged": false,
+        "consistency": "application", "remark": null, "held_ms": 312});
+    let both = json!({"snapshots": [{"vg": "vg0", "lv": "home-1", "uuid": "n"}, {"vg": "vg0", "lv": "log-1", "uuid": "m"}]});
+    let lost = json!({"snapshot": {"vg": "vg0", "lv": "home-1", "uuid": "n"}, "deferred": false, "unchanged": false,
+        "consistency": "crash", "remark": "hook app did not hold: it died", "held_ms": 10_000});
     let deferred = json!({"snapshot": null, "deferred": true, "unchanged": false});
     let unchanged = json!({"snapshot": null, "deferred": false, "unchanged": true});
     let cases = [
         ("create", &made, "created vg0/home-1\n"),
+        (
+            "create",
+            &held,
+            "created vg0/home-1 (application-consistent, held for 312 ms)\n",
+        ),
+        ("create", &both, "created vg0/home-1, vg0/log-1\n"),
+        (
+            "create",
+            &lost,
+            "created vg0/home-1 (crash-consistent only, held for 10000 ms; hook app did not hold: it died)\n",
+        ),
         ("extend", &plain(), "extended vg0/snap\n"),
         ("deactivate", &plain(), "deactivated vg0/snap\n"),
         ("merge", &plain(), "merged vg0/snap\n"),

@@ -13,7 +13,7 @@ use crate::model::time::UnixSeconds;
 use crate::model::units::Bytes;
 use crate::model::volume::VolumeKind;
 
-use super::{Subject, harmless, origin_uuid, owner};
+use super::{Subject, harmless, origin_uuid, owner, quiesce};
 
 /// The store of a copy-on-write snapshot whose request names no size. The guard extends it before it is full.
 const STORE_PERCENT: u64 = 10;
@@ -51,13 +51,14 @@ impl Subject<'_> {
             Some(store)
         };
         let name = self.name(wanted.name.as_ref())?;
+        let held = quiesce::told(wanted.quiesce.as_ref());
         let summary = match store {
             Some(store) => format!(
-                "take a copy-on-write snapshot {}/{name} of {} with a store of {store}",
+                "take a copy-on-write snapshot {}/{name} of {} with a store of {store}{held}",
                 self.group.name, self.volume.name
             ),
             None => format!(
-                "take a thin snapshot {}/{name} of {}",
+                "take a thin snapshot {}/{name} of {}{held}",
                 self.group.name, self.volume.name
             ),
         };

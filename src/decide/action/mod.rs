@@ -6,6 +6,8 @@
 
 mod change;
 mod create;
+mod group;
+mod quiesce;
 
 use crate::model::access::Access;
 use crate::model::action::{
@@ -38,13 +40,7 @@ pub struct Site<'a> {
 pub fn judge(site: &Site<'_>, caller: &Caller, act: &Act) -> Result<Task, Refusal> {
     bounds::check(act)?;
     let verb = act.action.verb();
-    let volume = site.find(&act.target);
-    // Whoever may not touch a volume need not learn whether it exists.
-    let volume = match volume {
-        Some(volume) if site.access.allows(caller, verb, &volume.name) => volume,
-        None if site.access.allows_all(caller, verb) => return Err(not_found(&act.target)),
-        Some(_) | None => return Err(site.forbidden(caller, verb, &act.target)),
-    };
+    let volume = site.permitted(caller, verb, &act.target)?;
     if let Some(wanted) = &act.if_match
         && *wanted != volume.id.lv
     {
@@ -67,7 +63,13 @@ pub fn judge(site: &Site<'_>, caller: &Caller, act: &Act) -> Result<Task, Refusa
         group,
     };
     let (step, plan) = match &act.action {
-        Action::Create(wanted) => subject.create(wanted)?,
+        Action::Create(wanted) => {
+            subject.may_have_held(caller, wanted)?;
+            if !wanted.with.is_empty() {
+                return subject.create_all(caller, wanted);
+            }
+            subject.create(wanted)?
+        }
         Action::Extend(wanted) => subject.extend(Bytes(wanted.size_bytes))?,
         Action::Activate => subject.activate()?,
         Action::Deactivate => subject.deactivate()?,
@@ -80,6 +82,8 @@ pub fn judge(site: &Site<'_>, caller: &Caller, act: &Act) -> Result<Task, Refusa
         name: volume.name.clone(),
         step,
         plan,
+        quiesce: quiesce::wanted(&act.action),
+        with: Vec::new(),
     })
 }
 
@@ -91,6 +95,20 @@ struct Subject<'a> {
 }
 
 impl<'a> Site<'a> {
+    /// Whoever may not touch a volume need not learn whether it exists.
+    fn permitted(
+        &self,
+        caller: &Caller,
+        verb: Verb,
+        target: &Reference,
+    ) -> Result<&'a Volume, Refusal> {
+        match self.find(target) {
+            Some(volume) if self.access.allows(caller, verb, &volume.name) => Ok(volume),
+            None if self.access.allows_all(caller, verb) => Err(not_found(target)),
+            Some(_) | None => Err(self.forbidden(caller, verb, target)),
+        }
+    }
+
     fn find(&self, reference: &Reference) -> Option<&'a Volume> {
         let mut named = self.volumes.iter().filter(|volume| match reference {
             Reference::Uuid(uuid) => volume.id.lv == *uuid,

@@ -6,6 +6,7 @@ use crate::model::action::{
 };
 use crate::model::bounds;
 use crate::model::names::Name;
+use crate::model::quiesce::{Quiesce, QuiesceMode};
 use crate::model::refusal::{Code, Refusal};
 
 use super::json::{Fields, Tree, refused};
@@ -23,6 +24,8 @@ pub(super) fn create(body: &[u8]) -> Result<Create, Refusal> {
         expendable: fields.or_default("expendable", Tree::bool)?,
         protected: fields.or_default("protected", Tree::bool)?,
         tags: fields.or_default("tags", tags)?,
+        quiesce: fields.optional("quiesce", quiesce)?,
+        with: fields.or_default("with", with)?,
     };
     fields.end()?;
     Ok(wanted)
@@ -132,6 +135,43 @@ fn store_size(tree: &Tree, what: &str) -> Result<StoreSize, Refusal> {
             Ok(StoreSize::PercentOfOrigin(percent))
         }
         (None, None) | (Some(_), Some(_)) => Err(of_kind(Code::InvalidRequest)),
+    }
+}
+
+fn with(tree: &Tree, what: &str) -> Result<Vec<Reference>, Refusal> {
+    let reference = |tree: &Tree| named::reference(tree.text(what)?);
+    tree.list(what)?.iter().map(reference).collect()
+}
+
+fn quiesce(tree: &Tree, what: &str) -> Result<Quiesce, Refusal> {
+    let refused_tree = |tree| refused(Code::InvalidRequest, what, &tree, "an object");
+    let mut fields = Fields::of(tree.clone(), "quiesce").map_err(refused_tree)?;
+    let wanted = Quiesce {
+        hooks: fields.or_default("hooks", hooks)?,
+        mode: fields.or_default("mode", quiesce_mode)?,
+    };
+    fields.end()?;
+    Ok(wanted)
+}
+
+fn hooks(tree: &Tree, what: &str) -> Result<Vec<Name>, Refusal> {
+    let name = |tree: &Tree| {
+        let name = Name::parse(tree.text(what)?);
+        let expected = "the names of hooks, of a-z A-Z 0-9 _ . + -";
+        name.map_err(|_| refused(Code::InvalidName, what, tree, expected))
+    };
+    tree.list(what)?.iter().map(name).collect()
+}
+
+fn quiesce_mode(tree: &Tree, what: &str) -> Result<QuiesceMode, Refusal> {
+    match tree.text(what)? {
+        "required" => Ok(QuiesceMode::Required),
+        "best_effort" => Ok(QuiesceMode::BestEffort),
+        "none" => Ok(QuiesceMode::None),
+        _ => {
+            let expected = "\"required\", \"best_effort\" or \"none\"";
+            Err(refused(Code::InvalidRequest, what, tree, expected))
+        }
     }
 }
 

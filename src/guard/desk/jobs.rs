@@ -93,7 +93,7 @@ impl Jobs {
                 (RecordKind::Outcome | RecordKind::Reconciled, _, _) => {
                     let now = line.record.ts;
                     let (end, state) = match line.record.code {
-                        None => (Ok(JobResult::default()), JobState::Succeeded),
+                        None => (Ok(line.result.unwrap_or_default()), JobState::Succeeded),
                         Some(code) => {
                             let state = if code == Code::Interrupted {
                                 JobState::Interrupted

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::act::hook;
-use crate::model::action::{Act, Caller, Job, Verb};
+use crate::model::action::{Act, Caller, Job, JobResult, Verb};
 use crate::model::cause::chain;
 use crate::model::journal::{self, NOTHING_BEFORE, Record, RecordKind};
 use crate::model::refusal::{Code, Refusal};
@@ -40,6 +40,8 @@ pub(super) struct Line {
     pub(super) act: Option<Act>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) task: Option<Task>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) result: Option<JobResult>,
 }
 
 impl Line {
@@ -61,6 +63,7 @@ impl Line {
             },
             act: None,
             task: None,
+            result: None,
         }
     }
 

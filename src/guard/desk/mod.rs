@@ -13,6 +13,7 @@
 mod door;
 mod jobs;
 mod journal;
+mod moment;
 mod porter;
 mod seeing;
 mod shown;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use crate::act::Tools;
+use crate::act::lease::Leases;
 use crate::decide::action::{self, Site};
 use crate::model::access::Access;
 use crate::model::action::{
@@ -103,6 +105,7 @@ struct Office {
     tools: Tools,
     reader: Reader,
     journal: Journal,
+    leases: Leases,
     front: FrontLine,
     jobs: Mutex<Jobs>,
     tokens: Mutex<Tokens>,
@@ -133,6 +136,7 @@ impl Desk {
         front: FrontLine,
         inputs: Inputs,
     ) -> io::Result<(Self, Grants)> {
+        let leases = Leases::beside(&options.journal);
         let (journal, left) = Journal::start(tools.host.clone(), options.journal)?;
         let (porter, coming) = options.remote.map(|_| Porter::new()).unzip();
         let door = Door::new(options.access.clone(), options.tokens);
@@ -146,6 +150,7 @@ impl Desk {
             },
             tools,
             journal,
+            leases,
             front,
             jobs: Mutex::default(),
             tokens: Mutex::new(Tokens::new()),

@@ -9,14 +9,13 @@ use crate::act::Hands;
 use crate::act::snapshot::{self, Done, Registry};
 use crate::command::Finished;
 use crate::model::access::Access;
-use crate::model::action::{Action, JobResult, JobState, JobTarget, Progress};
+use crate::model::action::{Action, JobResult, JobState, Progress};
 use crate::model::cause::chain;
 use crate::model::inventory::CowStatus;
 use crate::model::journal::RecordKind;
-use crate::model::names::VolumeId;
+use crate::model::names::{Name, VolumeId};
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::{Step, Task};
-use crate::model::volume::Volume;
 use crate::observe::device_mapper::DeviceMapper;
 
 use super::super::clock;
@@ -25,7 +24,7 @@ use super::super::workers::Inputs;
 use super::jobs::Entry;
 use super::journal::Line;
 use super::seeing::Seen;
-use super::{Office, Order};
+use super::{Office, Order, moment};
 
 /// An extension takes well under a minute; a group that is not to be had by then is told as busy.
 const GRANT_LIMIT: Duration = Duration::from_secs(60);
@@ -35,6 +34,19 @@ const MERGE_EVERY: Duration = Duration::from_secs(1);
 const LATEST_FOR: Duration = Duration::from_secs(1);
 /// A command of the guard before may still be at work: it holds the lock, and ends by itself.
 const LEFT_LOCK_LIMIT: Duration = Duration::from_secs(120);
+
+/// What a job has led to.
+enum Led {
+    To(Done),
+    Taken(JobResult),
+}
+
+/// What was done while the group was the worker's.
+enum Begun {
+    Led(Led),
+    /// A command, and what it did is still to be seen.
+    Ran(Option<Finished>),
+}
 
 /// The worker's side of the loop.
 pub(super) struct Worker<'a> {
@@ -51,6 +63,7 @@ pub(super) struct Worker<'a> {
 
 impl Worker<'_> {
     pub(super) fn run(mut self, work: &Receiver<Order>) {
+        moment::run_down(self.office);
         loop {
             let order = if self.merging.is_empty() {
                 work.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -81,11 +94,11 @@ impl Worker<'_> {
             })
         });
         // The group is the engine's again: looking changes nothing.
-        let done = begun.and_then(|ran| match ran {
-            None => Ok(Done::Whole),
-            Some(ran) => self.seen_after(&entry.task, ran),
+        let led = begun.and_then(|begun| match begun {
+            Begun::Led(led) => Ok(led),
+            Begun::Ran(finished) => self.led_to(&entry.task, finished.as_ref()),
         });
-        self.conclude(&entry, done, RecordKind::Outcome);
+        self.conclude(&entry, led, RecordKind::Outcome);
     }
 
     /// Calls `work` while the engine leaves the group to it.
@@ -133,11 +146,7 @@ impl Worker<'_> {
     }
 
     /// Decides once more, and runs the command.
-    fn begin(
-        &mut self,
-        entry: &Entry,
-        access: &Access,
-    ) -> Result<Option<Result<Finished, Refusal>>, Refusal> {
+    fn begin(&mut self, entry: &Entry, access: &Access) -> Result<Begun, Refusal> {
         let office = self.office;
         let task = &entry.task;
         // Whoever is at work in the group is waited for, and not for ever, as lvm would.
@@ -145,7 +154,7 @@ impl Worker<'_> {
         drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
         let now = office.judge(&self.look()?, access, &entry.caller, &entry.fixed())?;
         if now.step == Step::Nothing {
-            return Ok(None);
+            return Ok(Begun::Led(Led::To(Done::Whole)));
         }
         if let (Step::Merge { origin: then }, Step::Merge { origin: now }) = (&task.step, &now.step)
             && then != now
@@ -156,7 +165,13 @@ impl Worker<'_> {
             );
             return Err(Refusal::new(Code::PreconditionFailed, detail));
         }
-        Ok(snapshot::run(&office.tools, task))
+        if let Step::Create(_) = &task.step {
+            let tell = |phase: &str| self.phase(&entry.job.id, phase, None);
+            let (result, seen) = moment::take(office, entry, tell)?;
+            self.latest = Some(seen);
+            return Ok(Begun::Led(Led::Taken(result)));
+        }
+        snapshot::run(&office.tools, task).map(Begun::Ran)
     }
 
     /// What LVM says, which the look after the job before may have told just now; and what the kernel says.
@@ -171,27 +186,12 @@ impl Worker<'_> {
         Ok(seen)
     }
 
-    fn seen_after(&mut self, task: &Task, ran: Result<Finished, Refusal>) -> Result<Done, Refusal> {
+    fn led_to(&mut self, task: &Task, finished: Option<&Finished>) -> Result<Led, Refusal> {
         let seen = self.office.see();
         let seen = seen.map_err(|refusal| snapshot::unseen(task, &refusal.detail))?;
-        let done = snapshot::verdict(task, ran, &seen.volumes);
-        if done.is_err() && snapshot::half_made(task, &seen.volumes).is_some() {
-            self.with_group(task, |worker| worker.undo_half(task))?;
-        } else {
-            self.latest = Some(seen);
-        }
-        done
-    }
-
-    /// A volume of ours that lvcreate left half made is nobody's and takes room.
-    fn undo_half(&self, task: &Task) -> Result<bool, Refusal> {
-        let office = self.office;
-        let seen = office.reader.volumes(&task.name.vg);
-        let seen = seen.map_err(|error| Refusal::new(Code::LvmFailed, error))?;
-        let Some(half) = snapshot::half_made(task, &seen) else {
-            return Ok(false);
-        };
-        snapshot::undo(&office.tools, &office.reader, half).map(|()| true)
+        let done = snapshot::led_to(task, finished, &seen.volumes);
+        self.latest = Some(seen);
+        done.map(Led::To)
     }
 
     /// What the guard before had accepted and not put an end to.
@@ -207,44 +207,38 @@ impl Worker<'_> {
             drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
             let seen = office.reader.volumes(&task.name.vg);
             let seen = seen.map_err(|error| Refusal::new(Code::LvmFailed, error))?;
+            if let Step::Create(_) = &task.step {
+                return moment::reconcile(office, &entry, &seen).map(Led::Taken);
+            }
             if let Some(done) = snapshot::reached(task, &seen) {
                 if done == Done::Merging {
                     // Whoever polled for the end of the merge may have gone with the guard.
                     snapshot::poll(&office.tools, task, &seen);
                 }
-                return Ok(done);
+                return Ok(Led::To(done));
             }
-            let what = if office.policy.dry_run {
-                "it was not done; a dry run takes nothing away"
-            } else if worker.undo_half(task)? {
-                "lvm had not finished, and what it left has been removed; ask for it again"
-            } else {
-                "it was not done; ask for it again"
-            };
-            Err(Refusal::new(
-                Code::Interrupted,
-                format!("{}: the guard ended meanwhile: {what}", task.name),
+            Err(moment::interrupted(
+                task,
+                "it was not done; ask for it again",
             ))
         });
         self.conclude(&entry, found, RecordKind::Reconciled);
     }
 
-    fn conclude(&mut self, entry: &Entry, done: Result<Done, Refusal>, kind: RecordKind) {
-        let end = match done {
-            Ok(Done::Merging) if is_begun(&entry.task) => {
+    fn conclude(&mut self, entry: &Entry, led: Result<Led, Refusal>, kind: RecordKind) {
+        let end = match led {
+            Ok(Led::To(Done::Merging)) if is_begun(&entry.task) => {
                 self.phase(&entry.job.id, "merging", Some(0.0));
                 self.merging.push_back(entry.job.id.clone());
                 return;
             }
-            Ok(Done::Merging) => Ok(JobResult {
+            Ok(Led::To(Done::Merging)) => Ok(JobResult {
                 deferred: true,
                 ..JobResult::default()
             }),
-            Ok(Done::Made(volume)) => Ok(JobResult {
-                snapshot: Some(made(&volume)),
-                ..JobResult::default()
-            }),
-            Ok(Done::Whole) => Ok(JobResult {
+            Ok(Led::Taken(result)) => Ok(result),
+            // Only a snapshot is made, and taken.
+            Ok(Led::To(Done::Made(_) | Done::Whole)) => Ok(JobResult {
                 unchanged: entry.task.step == Step::Nothing,
                 ..JobResult::default()
             }),
@@ -263,13 +257,17 @@ impl Worker<'_> {
                 ),
                 None,
             ),
-            Ok(_) => (format!("done: {}", entry.task.plan.summary), None),
+            Ok(result) => {
+                let worth = moment::told(result);
+                (format!("done: {}{worth}", entry.task.plan.summary), None)
+            }
             Err(refusal) => (refusal.detail.clone(), Some(refusal.code)),
         };
         let line = Line::of(kind, now, &entry.caller, &entry.line);
-        let line = line
+        let mut line = line
             .of_job(&entry.job)
             .with(Some(entry.job.verb), detail, code);
+        line.result = end.as_ref().ok().cloned();
         if let Err(error) = self.office.journal.write(line) {
             tracing::error!(
                 job = entry.job.id,
@@ -340,17 +338,20 @@ impl Entry {
     fn fixed(&self) -> crate::model::action::Act {
         let mut act = self.act.clone();
         if let (Action::Create(create), Step::Create(new)) = (&mut act.action, &self.task.step) {
-            create.name = Some(new.name.clone());
+            let name = new.name.as_str();
+            let origin = format!("{}-", self.task.name.lv);
+            // Of several, it is what follows each origin's name.
+            let suffix = name
+                .strip_prefix(&origin)
+                .and_then(|suffix| Name::parse(suffix).ok());
+            let is_one = self.task.with.is_empty();
+            create.name = if is_one {
+                Some(new.name.clone())
+            } else {
+                suffix
+            };
         }
         act
-    }
-}
-
-fn made(volume: &Volume) -> JobTarget {
-    JobTarget {
-        vg: volume.name.vg.clone(),
-        lv: volume.name.lv.clone(),
-        uuid: volume.id.lv.lvm_form(),
     }
 }
 

@@ -6,6 +6,7 @@ use cowherd::front::api::{DOCUMENT, ROUTES};
 use cowherd::model::action::{
     Create, Extend, JobState, Label, Merge, SnapshotKind, StoreSize, Verb,
 };
+use cowherd::model::quiesce::{Consistency, Quiesce, QuiesceMode};
 use cowherd::model::refusal::Code;
 use serde_json::{Value, json};
 
@@ -140,6 +141,7 @@ fn its_fields_are_those_that_travel() {
         ("JobTarget", json!(job.target)),
         ("Progress", json!(job.progress)),
         ("JobResult", json!(job.result)),
+        ("Quiesce", json!(Quiesce::default())),
         ("JobError", json!(failed.error)),
         ("Problem", problem),
     ];
@@ -152,6 +154,20 @@ fn its_fields_are_those_that_travel() {
     let told = schemas["StoreSize"]["oneOf"].as_array().expect("two ways");
     let told: Vec<BTreeSet<String>> = told.iter().map(|way| keys(&way["properties"])).collect();
     assert_eq!(told, sizes);
+    let modes = [
+        QuiesceMode::Required,
+        QuiesceMode::BestEffort,
+        QuiesceMode::None,
+    ];
+    let modes: BTreeSet<String> = modes.map(|mode| mode.label().to_owned()).into();
+    assert_eq!(
+        texts(&schemas["Quiesce"]["properties"]["mode"]["enum"]),
+        modes
+    );
+    for mode in [Consistency::Application, Consistency::Crash] {
+        let told = schemas["JobResult"]["properties"]["consistency"]["enum"].as_array();
+        assert!(told.is_some_and(|told| told.contains(&json!(mode.label()))));
+    }
     let verbs = texts(&schemas["Job"]["properties"]["verb"]["enum"]);
     assert_eq!(verbs, Verb::ALL.map(|verb| verb.label().to_owned()).into());
 }
@@ -166,7 +182,7 @@ fn bodies_of_requests_have_no_other_fields() {
             .cloned()
             .unwrap_or_default()
     };
-    let whole = ["Create", "Extend", "Merge", "Label"].map(|name| schemas[name].clone());
+    let whole = ["Create", "Quiesce", "Extend", "Merge", "Label"].map(|name| schemas[name].clone());
     let ways = [ways("StoreSize"), ways("ConfirmationRequest")].concat();
     assert_eq!(ways.len(), 4);
     for schema in whole.iter().chain(&ways) {

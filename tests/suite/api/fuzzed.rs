@@ -275,6 +275,8 @@ fn create() -> impl Strategy<Value = Create> {
             expendable,
             protected,
             tags,
+            quiesce: None,
+            with: Vec::new(),
         },
     )
 }

@@ -143,6 +143,7 @@ fn access() -> Access {
         who: Who::Certificate("backup.example.org".to_owned()),
         verbs: vec![Verb::Create],
         volumes: vec![WildMatch::new("vg0/vm-*")],
+        hooks: Vec::new(),
     }];
     access
 }

@@ -7,6 +7,7 @@ use cowherd::model::action::{
     StoreSize,
 };
 use cowherd::model::names::Uuid;
+use cowherd::model::quiesce::{Quiesce, QuiesceMode};
 use cowherd::model::refusal::{Code, Refusal};
 
 use super::super::served::PROMPT;
@@ -137,7 +138,8 @@ fn jobs_are_shown() {
 /// Line and body of each change, and what it comes to.
 fn changes() -> Vec<(String, &'static str, Act)> {
     let whole = r#"{"name": "n1", "type": "thick", "size": {"percent_of_origin": 15}, "read_only": true,
-        "activate": true, "ttl_s": 60, "expendable": true, "protected": true, "tags": ["a"]}"#;
+        "activate": true, "ttl_s": 60, "expendable": true, "protected": true, "tags": ["a"],
+        "quiesce": {"hooks": ["mysql-main", "app"], "mode": "best_effort"}, "with": ["vg0/log"]}"#;
     let created = Create {
         name: Some(name("n1")),
         kind: SnapshotKind::Thick,
@@ -148,6 +150,11 @@ fn changes() -> Vec<(String, &'static str, Act)> {
         expendable: true,
         protected: true,
         tags: vec!["a".to_owned()],
+        quiesce: Some(Quiesce {
+            hooks: vec![name("mysql-main"), name("app")],
+            mode: QuiesceMode::BestEffort,
+        }),
+        with: vec![named("log")],
     };
     let label = r#"{"protected": false, "expendable": null, "ttl_s": 0}"#;
     let labelled = Label {

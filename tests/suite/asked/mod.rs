@@ -3,6 +3,8 @@
 mod access;
 mod change;
 mod create;
+mod held;
+mod together;
 
 use cowherd::act::snapshot::{self, Done};
 use cowherd::config::Config;
@@ -54,6 +56,7 @@ impl Host {
             who: Who::User(34),
             verbs: vec![Verb::Create, Verb::Remove],
             volumes: vec![WildMatch::new("vg/thin"), WildMatch::new("vg/night*")],
+            hooks: vec![Name::parse("app").expect("a literal name")],
         }];
         Self {
             world,
