@@ -31,6 +31,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         killed_while_held,
     )
     .deadline(LONG),
+    Scenario::new(
+        "of_several_volumes_all_are_taken_or_none",
+        "one that fails takes the others with it; a guard killed meanwhile leaves all or none, and says which",
+        all_or_none,
+    )
+    .deadline(LONG),
 ];
 
 /// Making a database takes most of a minute, emulated.
@@ -245,4 +251,75 @@ fn failing_hooks() -> Result<()> {
     let output = cowherd(&["snapshot", "remove", "--yes", "vg0/y"])?;
     ensure!(output.success(), "{output}");
     Ok(())
+}
+
+const BOTH: &str = "[api]\nactions = [\"create\", \"remove\"]\n";
+/// From while it is judged until after lvm has ended, on a machine that is neither fast nor slow.
+const MOMENTS: [Duration; 4] = [
+    Duration::from_millis(400),
+    Duration::from_millis(900),
+    Duration::from_millis(1300),
+    Duration::from_millis(1800),
+];
+
+fn snapshots() -> Result<String> {
+    sh("lvs --noheadings -o lv_name -S 'lv_name=~day' vg0 | xargs")
+}
+
+fn all_or_none(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    vg.thick("a", Size::mib(64))?;
+    vg.thick("b", Size::mib(64))?;
+    let mut guard = Cowherd::ready(Some(BOTH), &[])?;
+    let take = ["vg0/a", "vg0/b", "--name", "day"];
+    let output = create(&take)?;
+    ensure!(output.stderr.contains("invalid_request: "), "{output}");
+    let take = [&take[..], &["--no-quiesce"]].concat();
+    let output = create(&take)?;
+    ensure!(
+        output.stdout.contains("created vg0/a-day, vg0/b-day"),
+        "{output}"
+    );
+    ensure!(snapshots()? == "a-day b-day");
+    let output = cowherd(&["snapshot", "remove", "--yes", "vg0/a-day", "vg0/b-day"])?;
+    ensure!(output.success(), "{output}");
+
+    // A device of that name is in the way of the second, of which LVM's metadata tells nothing.
+    sh("dmsetup create vg0-b--day --table '0 8 zero'")?;
+    let output = create(&take)?;
+    ensure!(
+        output.code == Some(1) && output.stderr.contains("lvm_failed: "),
+        "{output}"
+    );
+    ensure!(snapshots()?.is_empty(), "left: {}", snapshots()?);
+    sh("dmsetup remove vg0-b--day")?;
+
+    for moment in MOMENTS {
+        let words: Vec<&'static str> = take.clone();
+        let client = thread::spawn(move || create(&words));
+        thread::sleep(moment);
+        drop(guard);
+        guard = Cowherd::ready(Some(BOTH), &[])?;
+        let output = client
+            .join()
+            .map_err(|_| anyhow!("the client panicked"))??;
+        wait_until("all jobs have ended", DEADLINE * 3, || {
+            let has_ended = |job: &Value| job["state"] != "queued" && job["state"] != "running";
+            jobs().is_ok_and(|jobs| jobs.iter().all(has_ended))
+        })?;
+        let (left, last) = (snapshots()?, jobs()?[0].clone());
+        println!(
+            "after {moment:?}: {left:?}, {}, the client {:?}",
+            last["state"], output.code
+        );
+        let is_done = left == "a-day b-day";
+        ensure!(is_done || left.is_empty(), "{left} is neither all nor none");
+        if is_done {
+            ensure!(last["state"] == "succeeded", "{last}");
+            let output = cowherd(&["snapshot", "remove", "--yes", "vg0/a-day", "vg0/b-day"])?;
+            ensure!(output.success(), "{output}");
+        }
+    }
+    drop(guard.stop()?);
+    vg.remove()
 }
