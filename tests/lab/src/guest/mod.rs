@@ -10,6 +10,7 @@ pub mod dm;
 pub mod herd;
 pub mod http;
 pub mod lvm;
+pub mod mariadb;
 pub mod memory;
 pub mod metrics;
 pub mod monitored;

@@ -25,6 +25,9 @@ const NEEDED: &[&str] = &[
     "strace",
     "prometheus",
     "openssl",
+    // A database that is held still; these have no service that the host would start.
+    "mariadb-server-core",
+    "mariadb-client-core",
     // Who watches a guest from the host; promtool and amtool check the alerts.
     "prometheus-alertmanager",
     "curl",

@@ -12,6 +12,7 @@ mod holding;
 mod life;
 mod model;
 mod processes;
+mod quiescing;
 mod refusing;
 mod relieving;
 mod serving;
@@ -141,6 +142,7 @@ pub fn all() -> Vec<Scenario> {
         serving::SCENARIOS,
         refusing::SCENARIOS,
         asking::SCENARIOS,
+        quiescing::SCENARIOS,
         sick_root::SCENARIOS,
         comparing::SCENARIOS,
     ]

@@ -1,0 +1,325 @@
+//! Applications that hold still while a snapshot is made: a real database under load, and a guard that dies meanwhile.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::Value;
+
+use super::Scenario;
+use crate::guest::cowherd::{Cowherd, cowherd};
+use crate::guest::lvm::Vg;
+use crate::guest::mariadb::{self, HOOK, Load, Server, TABLES};
+use crate::guest::sh::{Output, sh};
+use crate::guest::{DEADLINE, Lab};
+use crate::size::Size;
+use crate::wait::wait_until;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "a_database_that_was_held_is_whole_in_the_snapshot",
+        "MariaDB under load, held by its hook: tables are clean, all that was committed before is there, nothing torn; \
+         without the hook they are not",
+        database_is_whole,
+    )
+    .deadline(LONG)
+    .timed(),
+    Scenario::new(
+        "what_a_killed_guard_had_held_is_released",
+        "SIGKILL while a lock and a pair are held: the lock is gone, the next guard runs `after` and removes the snapshot",
+        killed_while_held,
+    )
+    .deadline(LONG),
+    Scenario::new(
+        "of_several_volumes_all_are_taken_or_none",
+        "one that fails takes the others with it; a guard killed meanwhile leaves all or none, and says which",
+        all_or_none,
+    )
+    .deadline(LONG),
+];
+
+/// Making a database takes most of a minute, emulated.
+const LONG: Duration = Duration::from_secs(600);
+/// For which a database may hold still, on an emulated machine.
+const HELD_MAX_MS: u64 = 2000;
+const MOUNT: &str = "/run/database";
+const COPY: &str = "/run/copy";
+
+fn create(arguments: &[&str]) -> Result<Output> {
+    cowherd(&[&["snapshot", "create"], arguments].concat())
+}
+
+fn jobs() -> Result<Vec<Value>> {
+    let output = cowherd(&["jobs", "--json"])?;
+    ensure!(output.success(), "{output}");
+    serde_json::from_str(&output.stdout).context("the jobs")
+}
+
+/// The data of a database on a volume of its own.
+fn database(vg: &Vg) -> Result<Server> {
+    let device = vg.thick("db", Size::mib(400))?;
+    sh(&format!(
+        "modprobe ext4; mkfs.ext4 -q {device} && mkdir -p {MOUNT} && mount {device} {MOUNT}"
+    ))?;
+    let data = format!("{MOUNT}/data");
+    mariadb::install(&data)?;
+    mariadb::install_hook()?;
+    let server = Server::start(&data)?;
+    server.make_tables()?;
+    Ok(server)
+}
+
+fn config(server: &Server) -> String {
+    let socket = server.socket();
+    format!(
+        "[api]\nactions = [\"create\", \"remove\"]\n[[api.hook]]\nname = \"db\"\nmode = \"hold\"\nready_s = 30\n\
+         command = [\"{HOOK}\", \"--no-defaults\", \"--socket={socket}\"]\n"
+    )
+}
+
+fn database_is_whole(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let server = database(&vg)?;
+    let guard = Cowherd::ready(Some(&config(&server)), &[])?;
+    let load = server.load()?;
+
+    let before = load.acknowledged();
+    let output = create(&[
+        "vg0/db", "--name", "held", "--size", "200MiB", "--hook", "db",
+    ])?;
+    ensure!(output.success(), "{output}");
+    let after = load.acknowledged();
+    let result = jobs()?[0]["result"].clone();
+    ensure!(result["consistency"] == "application", "{result}");
+    let held = result["held_ms"].as_u64().context("held_ms")?;
+    println!("HELD {held} ms; {before} rows were acknowledged before, {after} after");
+    ensure!(held < HELD_MAX_MS, "it was held for {held} ms");
+    let line = sh("tail -1 /var/lib/cowherd/journal.jsonl")?;
+    ensure!(line.contains(&format!("held for {held} ms")), "{line}");
+
+    // The same without: what is checked here can be otherwise.
+    wait_until("the load goes on", DEADLINE, || {
+        load.acknowledged() > after + 20
+    })?;
+    let output = create(&["vg0/db", "--name", "torn", "--size", "200MiB"])?;
+    ensure!(output.success(), "{output}");
+    drop(load);
+    drop(guard.stop()?);
+    server.stop()?;
+
+    let copy = vg.thick("copy", Size::mib(400))?;
+    sh(&format!(
+        "mkfs.ext4 -q {copy} && mkdir -p {COPY} && mount {copy} {COPY}"
+    ))?;
+    let copied = copied_database("held")?;
+    is_whole(&copied, before, after)?;
+    copied.stop()?;
+    let torn = copied_database("torn")?;
+    let told = torn.check("myisam")?;
+    ensure!(
+        told != "OK",
+        "the check finds nothing in a snapshot that nobody held still for"
+    );
+    println!("without a hook: {told}");
+    torn.stop()?;
+    sh(&format!("umount {COPY} {MOUNT}"))?;
+    vg.remove()
+}
+
+/// A server on a copy of what is in a snapshot, which is mounted as it is.
+fn copied_database(snapshot: &str) -> Result<Server> {
+    sh(&format!(
+        "mkdir -p /run/snap && mount -o ro,noload /dev/vg0/{snapshot} /run/snap && rm -rf {COPY}/data && \
+         cp -a /run/snap/data {COPY}/data; umount /run/snap; ls {COPY}/data"
+    ))?;
+    Server::start(&format!("{COPY}/data"))
+}
+
+/// Every table is clean, and holds the counters from 1 on without a gap, up to one that was written while the
+/// snapshot was asked for.
+fn is_whole(server: &Server, before: u64, after: u64) -> Result<()> {
+    let mut lasts = Vec::new();
+    for table in TABLES {
+        let told = server.check(table)?;
+        ensure!(told == "OK", "{table}: {told}");
+        let rows = server.rows(table)?;
+        println!("{table}: {rows:?}");
+        ensure!(
+            rows.first == 1 && rows.count == rows.last,
+            "{table} has gaps: {rows:?}"
+        );
+        ensure!(
+            rows.last >= before,
+            "{table} lacks what was committed before: {rows:?}"
+        );
+        // The one after the last that was acknowledged may be on its way.
+        ensure!(
+            rows.last <= after + 1,
+            "{table} has what came later: {rows:?}"
+        );
+        lasts.push(rows.last);
+    }
+    // One after the other: what is in the last is in all, and the first is one ahead at most.
+    let is_prefix = lasts.is_sorted_by(|one, next| one >= next) && lasts[0] <= lasts[2] + 1;
+    ensure!(is_prefix, "the tables are of different moments: {lasts:?}");
+    Ok(())
+}
+
+const FROZEN: &str = "/run/frozen";
+
+fn killed_while_held(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    let server = database(&vg)?;
+    // The second hook never gets ready: the first two are held for as long.
+    let pair = format!(
+        "[[api.hook]]\nname = \"pair\"\nmode = \"pair\"\nmax_hold_s = 60\nbefore = [\"/usr/bin/touch\", \"{FROZEN}\"]\n\
+         after = [\"/usr/bin/rm\", \"{FROZEN}\"]\n\
+         [[api.hook]]\nname = \"slow\"\nmode = \"pair\"\nready_s = 60\nbefore = [\"/usr/bin/sleep\", \"600\"]\n\
+         after = [\"/usr/bin/true\"]\n\
+         [[api.hook]]\nname = \"broken\"\nmode = \"pair\"\nbefore = [\"/usr/bin/false\"]\n\
+         after = [\"/usr/bin/true\"]\n"
+    );
+    let config = config(&server).replace("ready_s = 30", "ready_s = 30\nmax_hold_s = 60") + &pair;
+    let guard = Cowherd::ready(Some(&config), &[])?;
+    let load = server.load()?;
+    let client = thread::spawn(|| {
+        create(&[
+            "vg0/db", "--name", "x", "--hook", "db", "--hook", "pair", "--hook", "slow",
+        ])
+    });
+    wait_until("the pair is held", DEADLINE * 3, || {
+        fs::exists(FROZEN).unwrap_or(false)
+    })?;
+    wait_until("the last hook is being asked", DEADLINE, || {
+        sh("pgrep -fx '/usr/bin/sleep 600'").is_ok()
+    })?;
+    ensure!(server.is_locked(), "the lock is not held");
+    ensure!(sh("ls /var/lib/cowherd/leases | wc -l")? == "2");
+    // Dropped, it is killed.
+    drop(guard);
+    wait_until("the lock is gone", DEADLINE, || !server.is_locked())?;
+    grows(&load)?;
+    ensure!(fs::exists(FROZEN)?, "who ran `after`?");
+    let next = Cowherd::ready(Some(&config), &[])?;
+    wait_until("`after` was run", DEADLINE, || {
+        !fs::exists(FROZEN).unwrap_or(true)
+    })?;
+    wait_until("no lease is left", DEADLINE, || {
+        sh("ls /var/lib/cowherd/leases | wc -l").is_ok_and(|count| count == "0")
+    })?;
+    ensure!(
+        sh("pgrep -fx '/usr/bin/sleep 600'").is_err(),
+        "`before` still runs"
+    );
+    let output = client
+        .join()
+        .map_err(|_| anyhow!("the client panicked"))??;
+    println!("the client: {output}");
+    wait_until("the job has ended", DEADLINE, || {
+        jobs().is_ok_and(|jobs| jobs[0]["state"] == "interrupted")
+    })?;
+    let names = sh("lvs --noheadings -o lv_name vg0 | xargs")?;
+    ensure!(names == "db", "there is {names}");
+    failing_hooks()?;
+    drop(load);
+    drop(next.stop()?);
+    server.stop()?;
+    sh(&format!("umount {MOUNT}"))?;
+    vg.remove()
+}
+
+fn grows(load: &Load) -> Result<()> {
+    let now = load.acknowledged();
+    wait_until("the load goes on", DEADLINE, || {
+        load.acknowledged() > now + 5
+    })
+}
+
+/// Without every hook there is no snapshot, unless that will do.
+fn failing_hooks() -> Result<()> {
+    let output = create(&["vg0/db", "--name", "y", "--hook", "nothing"])?;
+    ensure!(output.stderr.contains("unknown_hook: "), "{output}");
+    let output = create(&["vg0/db", "--name", "y", "--hook", "db", "--hook", "broken"])?;
+    ensure!(output.stderr.contains("hook_failed: "), "{output}");
+    let names = sh("lvs --noheadings -o lv_name vg0 | xargs")?;
+    ensure!(names == "db", "there is {names}");
+    let output = create(&["vg0/db", "--name", "y", "--hook", "broken", "--best-effort"])?;
+    ensure!(output.stdout.contains("crash-consistent only"), "{output}");
+    let result = jobs()?[0]["result"].clone();
+    ensure!(result["consistency"] == "crash", "{result}");
+    let output = cowherd(&["snapshot", "remove", "--yes", "vg0/y"])?;
+    ensure!(output.success(), "{output}");
+    Ok(())
+}
+
+const BOTH: &str = "[api]\nactions = [\"create\", \"remove\"]\n";
+/// From while it is judged until after lvm has ended, on a machine that is neither fast nor slow.
+const MOMENTS: [Duration; 4] = [
+    Duration::from_millis(400),
+    Duration::from_millis(900),
+    Duration::from_millis(1300),
+    Duration::from_millis(1800),
+];
+
+fn snapshots() -> Result<String> {
+    sh("lvs --noheadings -o lv_name -S 'lv_name=~day' vg0 | xargs")
+}
+
+fn all_or_none(lab: &mut Lab) -> Result<()> {
+    let vg = Vg::create("vg0", lab.disks())?;
+    vg.thick("a", Size::mib(64))?;
+    vg.thick("b", Size::mib(64))?;
+    let mut guard = Cowherd::ready(Some(BOTH), &[])?;
+    let take = ["vg0/a", "vg0/b", "--name", "day"];
+    let output = create(&take)?;
+    ensure!(output.stderr.contains("invalid_request: "), "{output}");
+    let take = [&take[..], &["--no-quiesce"]].concat();
+    let output = create(&take)?;
+    ensure!(
+        output.stdout.contains("created vg0/a-day, vg0/b-day"),
+        "{output}"
+    );
+    ensure!(snapshots()? == "a-day b-day");
+    let output = cowherd(&["snapshot", "remove", "--yes", "vg0/a-day", "vg0/b-day"])?;
+    ensure!(output.success(), "{output}");
+
+    // A device of that name is in the way of the second, of which LVM's metadata tells nothing.
+    sh("dmsetup create vg0-b--day --table '0 8 zero'")?;
+    let output = create(&take)?;
+    ensure!(
+        output.code == Some(1) && output.stderr.contains("lvm_failed: "),
+        "{output}"
+    );
+    ensure!(snapshots()?.is_empty(), "left: {}", snapshots()?);
+    sh("dmsetup remove vg0-b--day")?;
+
+    for moment in MOMENTS {
+        let words: Vec<&'static str> = take.clone();
+        let client = thread::spawn(move || create(&words));
+        thread::sleep(moment);
+        drop(guard);
+        guard = Cowherd::ready(Some(BOTH), &[])?;
+        let output = client
+            .join()
+            .map_err(|_| anyhow!("the client panicked"))??;
+        wait_until("all jobs have ended", DEADLINE * 3, || {
+            let has_ended = |job: &Value| job["state"] != "queued" && job["state"] != "running";
+            jobs().is_ok_and(|jobs| jobs.iter().all(has_ended))
+        })?;
+        let (left, last) = (snapshots()?, jobs()?[0].clone());
+        println!(
+            "after {moment:?}: {left:?}, {}, the client {:?}",
+            last["state"], output.code
+        );
+        let is_done = left == "a-day b-day";
+        ensure!(is_done || left.is_empty(), "{left} is neither all nor none");
+        if is_done {
+            ensure!(last["state"] == "succeeded", "{last}");
+            let output = cowherd(&["snapshot", "remove", "--yes", "vg0/a-day", "vg0/b-day"])?;
+            ensure!(output.success(), "{output}");
+        }
+    }
+    drop(guard.stop()?);
+    vg.remove()
+}
