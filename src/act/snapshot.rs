@@ -67,12 +67,6 @@ pub fn run(hands: &impl Hands, task: &Task) -> Result<Option<Finished>, Refusal>
     Ok(Some(finished))
 }
 
-/// What came of a command cannot be seen.
-#[must_use]
-pub fn unseen(task: &Task, why: &str) -> Refusal {
-    failed(task, &format!("what it did cannot be told: {why}"))
-}
-
 /// What a step has led to whose command ended like this, as far as these volumes show it.
 ///
 /// # Errors
@@ -190,6 +184,12 @@ pub fn poll(hands: &impl Hands, task: &Task, seen: &[Volume]) {
         // Whoever waits for the merge sees whether it ends.
         let _ = hands.run(Tool::Lvm, &arguments, DEADLINE);
     }
+}
+
+/// What came of a command cannot be seen.
+#[must_use]
+pub fn unseen(task: &Task, why: &str) -> Refusal {
+    failed(task, &format!("what it did cannot be told: {why}"))
 }
 
 fn failed(task: &Task, why: &str) -> Refusal {

@@ -3,8 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;
@@ -16,15 +15,10 @@ use crate::model::cause::chain;
 use crate::model::refusal::{Code, Refusal};
 use crate::report::text::one_line;
 
-use super::{Failure, GuardArguments};
+use super::{Failure, GuardArguments, wait};
 
 /// Before every path of the API.
 const BASE: &str = "/api/v1";
-
-/// HTTP's status for a caller, or a host, that asks for too much at once.
-const TOO_MANY: u16 = 429;
-/// The guard's word is a second.
-const CROWD_PAUSE: Duration = Duration::from_secs(1);
 
 const REFUSED: u8 = 3;
 const UNREACHABLE: u8 = 4;
@@ -144,13 +138,9 @@ impl Api {
             let shown = format!("Bearer {token}");
             request.headers.push(("Authorization", shown));
         }
-        let begun = Instant::now();
-        let mut answer = client::ask(&self.place, request.clone(), self.timeout + wait)?;
-        // Nothing was done: others come first.
-        while answer.status == TOO_MANY && begun.elapsed() < self.timeout {
-            thread::sleep(CROWD_PAUSE);
-            answer = client::ask(&self.place, request.clone(), self.timeout + wait)?;
-        }
+        let answer = wait::for_room(self.timeout, || {
+            client::ask(&self.place, request.clone(), self.timeout + wait)
+        })?;
         let is_json = serde_json::from_slice::<IgnoredAny>(&answer.body).is_ok();
         let read = match answer.status {
             200..=299 => serde_json::from_slice(&answer.body).map_err(ApiError::Unread),

@@ -1,4 +1,4 @@
-//! Waiting until a job has ended, with a bar for whoever sits before a terminal.
+//! Waiting until there is room for a request, and until a job has ended, with a bar for whoever sits before a terminal.
 
 use std::io::{self, IsTerminal};
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::client;
+use crate::client::{self, Answer, ClientError};
 use crate::model::action::Job;
 use crate::report::jobs;
 
@@ -16,12 +16,32 @@ use super::values::Patience;
 /// A guard that is started anew carries on with its jobs: it gets this long to do so.
 const GONE_LIMIT: Duration = Duration::from_secs(30);
 
+/// HTTP's status for a caller, or a host, that asks for too much at once.
+const TOO_MANY: u16 = 429;
+/// The guard's word is a second.
+const CROWD_PAUSE: Duration = Duration::from_secs(1);
+
 /// Between two looks: short jobs are seen to end, long ones cost little.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 const BAR: &str = "{msg} [{bar:30}] {percent:>3} %, {elapsed}";
 const SPINNER: &str = "{spinner} {msg}, {elapsed}";
+
+/// Asks again for as long as there is too much to do: nothing was done then, others come first.
+pub(super) fn for_room(
+    limit: Duration,
+    mut ask: impl FnMut() -> Result<Answer, ClientError>,
+) -> Result<Answer, ClientError> {
+    let begun = Instant::now();
+    loop {
+        let answer = ask()?;
+        if answer.status != TOO_MANY || begun.elapsed() >= limit {
+            return Ok(answer);
+        }
+        thread::sleep(CROWD_PAUSE);
+    }
+}
 
 /// Returns the job as it ended.
 pub(super) fn for_end(api: &mut Api, mut job: Job, patience: Patience) -> Result<Job, ApiError> {

@@ -41,7 +41,7 @@ pub(super) const LIMITS: Limits = Limits {
     finish: FINISH_LIMIT,
 };
 /// As many are told at a time that there are too many connections; others are closed at once.
-const REFUSALS_MAX: usize = 64;
+const REFUSALS_MAX: usize = 256;
 const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
 /// The largest request.
 const REFUSED_BYTES_MAX: u64 = 64 << 10;

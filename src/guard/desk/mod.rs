@@ -10,6 +10,7 @@
 //! Nothing here is in the guard's way: threads of its own wait for lvm and for the disk, and a volume group that is
 //! being extended is waited for. The engine says when a group is free.
 
+mod answering;
 mod door;
 mod jobs;
 mod journal;
@@ -20,40 +21,31 @@ mod shown;
 mod tokens;
 mod worker;
 
-use std::cell::OnceCell;
 use std::collections::VecDeque;
+use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{io, iter};
 
 use rustix::process::setpriority_process;
 use serde::{Deserialize, Serialize};
-use ulid::Ulid;
 
 use crate::act::Tools;
 use crate::act::lease::Leases;
-use crate::decide::action::{self, Site};
 use crate::model::access::Access;
-use crate::model::action::{
-    Act, Answered, Ask, Caller, Confirmation, Job, JobState, JobTarget, Progress, Question, Reply,
-};
-use crate::model::journal::RecordKind;
+use crate::model::action::{Answered, Ask, Caller, Question, Reply};
 use crate::model::policy::Policy;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::remote::Remote;
-use crate::model::step::Task;
-use crate::model::time::UnixSeconds;
 
-use super::clock;
 use super::front::Line as FrontLine;
 use super::workers::{self, Inputs};
 
 pub use door::{Door, TokenFault, read_token};
-use jobs::{Entry, Jobs, Known};
-use journal::{Journal, Left, Line};
+use jobs::Jobs;
+use journal::{Journal, Left};
 use porter::Porter;
-use seeing::{Reader, Seen};
+use seeing::Reader;
 use tokens::Tokens;
 use worker::Worker;
 
@@ -115,9 +107,6 @@ struct Office {
 
 /// Where the engine says that a wish is granted: its group is the desk's until that is waived.
 pub(super) type Grants = SyncSender<u64>;
-
-/// What some questions are answered from.
-type Look = OnceCell<Result<Seen, Refusal>>;
 
 /// What the worker is to do about a job.
 #[derive(Debug)]
@@ -316,197 +305,6 @@ impl Office {
             let _ = orders.send(Order::Reconcile(id));
         }
     }
-
-    fn answer_for_ever(&self, queue: &Receiver<Asked>, orders: &SyncSender<Order>) {
-        while let Ok(first) = queue.recv() {
-            // Whoever has come by now is answered from one look: each waited for no other's.
-            let all: Vec<Asked> = iter::once(first)
-                .chain(queue.try_iter().take(QUEUE))
-                .collect();
-            let look = OnceCell::new();
-            for asked in &all {
-                let answer = self.answer(asked, &look, orders);
-                let ask = &asked.ask;
-                if let (Err(refusal), true) = (&answer, is_change(&ask.question)) {
-                    self.record_refusal(ask, refusal);
-                }
-                self.tell(asked.generation, ask.number, answer);
-            }
-        }
-    }
-
-    fn answer(
-        &self,
-        asked: &Asked,
-        look: &Look,
-        orders: &SyncSender<Order>,
-    ) -> Result<Reply, Refusal> {
-        let ask = &asked.ask;
-        if !matches!(ask.question, Question::Refused(_)) {
-            self.admit(asked)?;
-        }
-        let access = self.access_of(asked);
-        match &ask.question {
-            Question::Volumes => {
-                let seen = self.seen(look)?;
-                Ok(Reply::Volumes(shown::volumes(
-                    &seen.inventory,
-                    &seen.volumes,
-                )))
-            }
-            Question::Confirm(act) => self.confirm(&ask.caller, access, act, look),
-            Question::Act(act) => self.accept(ask, access, act, look, orders),
-            Question::Refused(refusal) => {
-                self.record_refusal(ask, refusal);
-                Ok(Reply::Noted)
-            }
-            Question::Jobs | Question::Job(_) | Question::Admit(_) => Ok(Reply::Noted),
-        }
-    }
-
-    /// Looks when it is first wanted.
-    fn seen<'a>(&self, look: &'a Look) -> Result<&'a Seen, Refusal> {
-        look.get_or_init(|| self.see())
-            .as_ref()
-            .map_err(Refusal::clone)
-    }
-
-    fn see(&self) -> Result<Seen, Refusal> {
-        let seen = self.reader.see(self.front.view().as_ref());
-        seen.map_err(|error| Refusal::new(Code::LvmFailed, format!("LVM cannot be asked: {error}")))
-    }
-
-    fn judge(
-        &self,
-        seen: &Seen,
-        access: &Access,
-        caller: &Caller,
-        act: &Act,
-    ) -> Result<Task, Refusal> {
-        let site = Site {
-            policy: &self.policy,
-            access,
-            inventory: &seen.inventory,
-            volumes: &seen.volumes,
-            now: clock::now().wall,
-        };
-        action::judge(&site, caller, act)
-    }
-
-    fn confirm(
-        &self,
-        caller: &Caller,
-        access: &Access,
-        act: &Act,
-        look: &Look,
-    ) -> Result<Reply, Refusal> {
-        let task = self.judge(self.seen(look)?, access, caller, act)?;
-        let now = clock::now();
-        let token = self.tokens().issue(caller, &task, now.moment)?;
-        Ok(Reply::Confirmation(Confirmation {
-            token,
-            expires: now.wall_at(now.moment.after(tokens::LIFE)),
-            plan: task.plan,
-        }))
-    }
-
-    /// Decides, puts it on record, and lets it wait for its turn.
-    fn accept(
-        &self,
-        ask: &Ask,
-        access: &Access,
-        act: &Act,
-        look: &Look,
-        orders: &SyncSender<Order>,
-    ) -> Result<Reply, Refusal> {
-        let now = clock::now();
-        let (known, is_full) = {
-            let jobs = self.jobs();
-            (jobs.known(&ask.caller, act, now.wall), jobs.is_full())
-        };
-        match known {
-            Known::Same(job) => return Ok(Reply::Job { job, is_new: false }),
-            Known::Other => {
-                let detail = "this Idempotency-Key was used for another request within a day; use a new one for each";
-                return Err(Refusal::new(Code::IdempotencyMismatch, detail));
-            }
-            Known::New if is_full => {
-                let detail = "too many jobs wait for their turn; try again in a second";
-                return Err(Refusal::new(Code::RateLimited, detail));
-            }
-            Known::New => {}
-        }
-        let task = self.judge(self.seen(look)?, access, &ask.caller, act)?;
-        if act.dry_run {
-            return Ok(Reply::Plan(task.plan));
-        }
-        if task.plan.needs_confirmation {
-            self.tokens()
-                .redeem(act.confirm.as_deref(), &ask.caller, &task, now.moment)?;
-        }
-        let job = Job {
-            id: new_id(now.wall)?,
-            verb: act.action.verb(),
-            state: JobState::Queued,
-            created: now.wall,
-            ended: None,
-            target: target(&task),
-            progress: Progress {
-                phase: "waiting".to_owned(),
-                percent: None,
-            },
-            result: None,
-            error: None,
-        };
-        let entry = Entry {
-            job: job.clone(),
-            caller: ask.caller.clone(),
-            line: ask.line.clone(),
-            act: act.clone(),
-            task,
-        };
-        self.journal.write(entry.intent(now.wall))?;
-        let id = job.id.clone();
-        self.jobs().add(entry);
-        // The queue is longer than jobs may wait; a worker that has ended shows as jobs that never begin.
-        let _ = orders.send(Order::Do(id));
-        Ok(Reply::Job {
-            job: Box::new(job),
-            is_new: true,
-        })
-    }
-
-    /// What cannot be put on record has been refused all the same.
-    fn record_refusal(&self, ask: &Ask, refusal: &Refusal) {
-        let (verb, target) = match &ask.question {
-            Question::Act(act) | Question::Confirm(act) => {
-                (Some(act.action.verb()), Some(act.target.to_string()))
-            }
-            Question::Volumes
-            | Question::Jobs
-            | Question::Job(_)
-            | Question::Admit(_)
-            | Question::Refused(_) => (None, None),
-        };
-        let named = target
-            .map(|target| format!("{target}: "))
-            .unwrap_or_default();
-        let detail = if refusal.detail.starts_with(&named) {
-            refusal.detail.clone()
-        } else {
-            format!("{named}{}", refusal.detail)
-        };
-        let line = Line::of(
-            RecordKind::Refused,
-            clock::now().wall,
-            &ask.caller,
-            &ask.line,
-        );
-        let line = line.with(verb, detail, Some(refusal.code));
-        if let Err(error) = self.journal.write(line) {
-            tracing::warn!(detail = error.detail, "a refusal is not on record");
-        }
-    }
 }
 
 fn nobody_comes() -> Refusal {
@@ -514,23 +312,4 @@ fn nobody_comes() -> Refusal {
         Code::Unauthenticated,
         "nobody comes in over the network here",
     )
-}
-
-const fn is_change(question: &Question) -> bool {
-    matches!(question, Question::Act(_) | Question::Confirm(_))
-}
-
-fn target(task: &Task) -> JobTarget {
-    JobTarget {
-        vg: task.name.vg.clone(),
-        lv: task.name.lv.clone(),
-        uuid: task.id.lv.lvm_form(),
-    }
-}
-
-/// Unique, and sorted by time.
-fn new_id(now: UnixSeconds) -> Result<String, Refusal> {
-    let millis = std::time::Duration::try_from_secs_f64(now.0).unwrap_or_default();
-    let millis = u64::try_from(millis.as_millis()).unwrap_or_default();
-    Ok(Ulid::from_parts(millis, tokens::random()?).to_string())
 }

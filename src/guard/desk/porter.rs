@@ -14,8 +14,9 @@ use crate::model::cause::chain;
 use crate::model::refusal::{Code, Refusal};
 
 use super::super::{clock, workers};
+use super::answering::is_change;
 use super::door::Door;
-use super::{Asked, Desk, is_change};
+use super::{Asked, Desk};
 
 /// As many wait for storage that hangs; who comes later is told so.
 const QUEUE: usize = 32;
