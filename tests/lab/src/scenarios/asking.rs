@@ -38,11 +38,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     )
     .deadline(LONG),
     Scenario::new(
-        "a_guard_killed_at_any_step_of_an_action_tells_what_became_of_it",
-        "SIGKILL at four moments of five actions: the next guard says what LVM says, and nothing is half done",
-        killed,
+        "a_guard_killed_in_an_action_tells_what_became_of_it",
+        "SIGKILL at two moments of five actions: the next guard says what LVM says, and nothing is half done",
+        |lab| killed(lab, &MOMENTS[2..4]),
     )
-    .deadline(Duration::from_secs(900)),
+    .deadline(Duration::from_secs(600)),
+    Scenario::new(
+        "a_guard_killed_at_any_step_of_an_action_tells_what_became_of_it",
+        "the same at eight moments",
+        |lab| killed(lab, &MOMENTS),
+    )
+    .on_demand()
+    .deadline(Duration::from_secs(1800)),
     Scenario::new(
         "without_a_journal_nothing_is_done_for_callers_and_the_guard_goes_on",
         "a read-only /var/lib/cowherd: refused, nothing changed, extended all the same",
@@ -304,17 +311,21 @@ fn restarted(cowherd: Cowherd, more: &str) -> Result<Cowherd> {
 }
 
 /// From before the request is read until after lvm has ended, on a machine that is neither fast nor slow.
-const MOMENTS: [Duration; 4] = [
+const MOMENTS: [Duration; 8] = [
     Duration::ZERO,
+    Duration::from_millis(150),
     Duration::from_millis(300),
     Duration::from_millis(700),
+    Duration::from_millis(450),
+    Duration::from_millis(950),
     Duration::from_millis(1200),
+    Duration::from_millis(1600),
 ];
 
-fn killed(lab: &mut Lab) -> Result<()> {
+fn killed(lab: &mut Lab, moments: &[Duration]) -> Result<()> {
     let (vg, _, _) = origins(lab)?;
     let mut ends = Vec::new();
-    for moment in MOMENTS {
+    for moment in moments {
         let mut cowherd = Cowherd::ready(Some(CONFIG), &[])?;
         done(&["create", "vg0/thin", "--name", "other", "--expendable"])?;
         for arguments in [
@@ -326,7 +337,7 @@ fn killed(lab: &mut Lab) -> Result<()> {
         ] {
             let before = newest(&jobs()?);
             let end;
-            (cowherd, end) = killed_after(cowherd, arguments, moment)?;
+            (cowherd, end) = killed_after(cowherd, arguments, *moment)?;
             ends.push(end);
             if !settled(arguments, &before)? {
                 // Whoever asked is told to ask again.

@@ -64,6 +64,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         |lab| crowd(lab, 20, Duration::from_secs(20)),
     )
     .timed()
+    .on_demand()
     .disks(DISKS)
     .deadline(Duration::from_secs(400)),
     Scenario::new(
