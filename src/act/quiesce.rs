@@ -126,11 +126,18 @@ impl Asked {
         self.answer.is_ok()
     }
 
+    /// As far as can be told before it is let go.
+    #[must_use]
+    pub fn still_holds(&self) -> bool {
+        let holds = |ready: &Ready| ready.is_alive() && !ready.is_late(self.max_hold);
+        self.answer.as_ref().is_ok_and(holds)
+    }
+
     /// Lets it go, and waits until it has.
     #[must_use]
     pub fn release(self) -> Released {
         let Self { name, answer, .. } = self;
-        let Ready { since, at, leash } = match answer {
+        let ready = match answer {
             Ok(ready) => ready,
             Err(Unready { why, stuck }) => {
                 let end = HookEnd::Unready(why);
@@ -138,9 +145,8 @@ impl Asked {
                 return Released { run, span: None };
             }
         };
-        let is_alive = leash.as_ref().is_none_or(Leash::is_alive);
-        let is_late = at.elapsed() > self.max_hold;
-        drop((leash, self.word));
+        let (is_alive, is_late) = (ready.is_alive(), ready.is_late(self.max_hold));
+        drop((ready.leash, self.word));
         let end = self.end.recv_timeout(self.limit).unwrap_or_else(|_| End {
             at: Instant::now(),
             lost: Some("what became of it cannot be told".to_owned()),
@@ -161,8 +167,18 @@ impl Asked {
         };
         Released {
             run,
-            span: Some((since, end.at)),
+            span: Some((ready.since, end.at)),
         }
+    }
+}
+
+impl Ready {
+    fn is_alive(&self) -> bool {
+        self.leash.as_ref().is_none_or(Leash::is_alive)
+    }
+
+    fn is_late(&self, max_hold: Duration) -> bool {
+        self.at.elapsed() > max_hold
     }
 }
 

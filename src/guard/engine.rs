@@ -17,7 +17,7 @@ use crate::model::tally::{Collector, CollectorRun, Lifeboat, Tally, Wake};
 use crate::model::time::{Moment, Now};
 use crate::model::view::{Build, Event};
 
-use super::message::{Input, Order};
+use super::message::{Grant, Input, Order};
 use super::note::{Level, Note};
 use super::picture::News;
 use super::watch::{Lane, Watchlist};
@@ -43,6 +43,10 @@ pub struct Engine {
     pub(super) tally: Tally,
     /// Groups in which something of ours runs, since when.
     pub(super) busy: BTreeMap<Uuid, Moment>,
+    /// When something of ours last ended in a group: LVM's metadata may be other than before.
+    pub(super) changed: BTreeMap<Uuid, Moment>,
+    /// When LVM's metadata was last told to have changed, of whichever group.
+    others_changed: Moment,
     pub(super) plan: Plan,
     told: BTreeMap<(VolumeName, Resource, &'static str), Hold>,
     /// Who else extends.
@@ -67,6 +71,8 @@ pub struct Engine {
 #[derive(Debug)]
 pub(super) struct Wish {
     pub(super) group: Uuid,
+    /// When the desk looked at it.
+    pub(super) known: Moment,
     pub(super) is_granted: bool,
 }
 
@@ -81,7 +87,7 @@ pub(super) struct Report {
     pub(super) was_read: bool,
     /// When the next one is due; at once when none has been read.
     pub(super) due: Moment,
-    /// Groups whose sizes changed while the report was being read: its numbers for them are old.
+    /// Groups that changed while the report was being read: its numbers for them are old.
     pub(super) outdated: BTreeSet<Uuid>,
 }
 
@@ -101,6 +107,8 @@ impl Engine {
             history: History::default(),
             tally,
             busy: BTreeMap::new(),
+            changed: BTreeMap::new(),
+            others_changed: Moment::default(),
             plan: Plan::default(),
             told: BTreeMap::new(),
             guarding: Guarding::default(),
@@ -160,13 +168,20 @@ impl Engine {
                 self.backed_up(&group, error, took, now, &mut orders);
             }
             Input::Lifeboat(note) => self.lifeboat_renewed(note, now, &mut orders),
-            Input::Wish { group, number } => self.wish(group, number),
+            Input::Wish {
+                group,
+                number,
+                known,
+            } => self.wish(group, number, known),
             Input::Waived {
                 group,
                 name,
                 number,
             } => self.waived(&group, name, number, now),
-            Input::MetadataChanged => self.want_report(now.moment),
+            Input::MetadataChanged => {
+                self.others_changed = now.moment;
+                self.want_report(now.moment);
+            }
             Input::Tick => {}
         }
         self.settle(now, &mut orders);
@@ -325,14 +340,18 @@ impl Engine {
 
     /// What callers want done waits for what a volume needs.
     fn grant_wishes(&mut self, now: Now, orders: &mut Vec<Order>) {
-        let plan = &self.plan;
+        let (plan, changed) = (&self.plan, &self.changed);
         let is_wanted = |group: &Uuid| plan.extensions.iter().any(|e| e.target.volume.vg == *group);
         for (number, wish) in &mut self.wishes {
             let is_free = !self.busy.contains_key(&wish.group) && !is_wanted(&wish.group);
             if is_free && !wish.is_granted && !self.stopping {
                 wish.is_granted = true;
                 self.busy.insert(wish.group.clone(), now.moment);
-                orders.push(Order::Grant(*number));
+                let ours = changed.get(&wish.group).copied().unwrap_or_default();
+                orders.push(Order::Grant(Grant {
+                    number: *number,
+                    is_untouched: wish.known > ours.max(self.others_changed),
+                }));
             }
         }
     }

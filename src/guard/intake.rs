@@ -302,6 +302,8 @@ impl Engine {
         }
         self.watch.fill_in(&mut inventory);
         inventory.keep_mapped(&self.inventory);
+        let lives = |uuid: &Uuid| inventory.groups.iter().any(|group| group.uuid == *uuid);
+        self.changed.retain(|uuid, _| lives(uuid));
         self.inventory = inventory;
         let present: BTreeSet<Target> = store::all(&self.inventory)
             .map(|store| store.target)
@@ -314,7 +316,7 @@ impl Engine {
 
     pub(super) fn carried(&mut self, outcome: &Outcome, now: Now, orders: &mut Vec<Order>) {
         let extension = &outcome.extension;
-        self.busy.remove(&extension.target.volume.vg);
+        self.set_free(&extension.target.volume.vg, now.moment);
         self.history
             .note_outcome(outcome, now, &self.policy.history);
         self.tally.lock_wait.note(outcome.lock_wait);
@@ -331,10 +333,6 @@ impl Engine {
         let told = match &outcome.end {
             End::Extended { kernel_total } => {
                 decide::apply(&mut self.inventory, extension, *kernel_total);
-                if self.report.running.is_some() {
-                    let group = extension.target.volume.vg.clone();
-                    self.report.outdated.insert(group);
-                }
                 let due = now.moment.after(BACKUP_AFTER);
                 self.backups.insert(extension.name.vg.clone(), due);
                 self.count_command("lvextend", outcome.took, None);
@@ -381,10 +379,7 @@ impl Engine {
         };
         self.count_command(command, relieved.took, failure);
         if relief.rung.is_by_lvm() {
-            self.busy.remove(&relief.group_uuid);
-            if self.report.running.is_some() {
-                self.report.outdated.insert(relief.group_uuid.clone());
-            }
+            self.set_free(&relief.group_uuid, now.moment);
             let due = now.moment.after(BACKUP_AFTER);
             self.backups.insert(relief.group.clone(), due);
         }
@@ -407,19 +402,20 @@ impl Engine {
         self.watch.hurry_all(now.moment);
     }
 
-    pub(super) fn wish(&mut self, group: Uuid, number: u64) {
-        let is_granted = false;
-        self.wishes.insert(number, Wish { group, is_granted });
+    pub(super) fn wish(&mut self, group: Uuid, number: u64, known: Moment) {
+        let wish = Wish {
+            group,
+            known,
+            is_granted: false,
+        };
+        self.wishes.insert(number, wish);
     }
 
     /// Whatever lvm changed meanwhile is to be seen, and backed up.
     pub(super) fn waived(&mut self, group: &Uuid, name: Name, number: u64, now: Now) {
         let wish = self.wishes.remove(&number);
         if wish.is_some_and(|wish| wish.is_granted) {
-            self.busy.remove(group);
-            if self.report.running.is_some() {
-                self.report.outdated.insert(group.clone());
-            }
+            self.set_free(group, now.moment);
             self.backups.insert(name, now.moment.after(BACKUP_AFTER));
             self.want_report(now.moment);
         }
@@ -436,7 +432,7 @@ impl Engine {
             self.busy.insert(group, now.moment);
             return;
         };
-        self.busy.remove(&group);
+        self.set_free(&group, now.moment);
         self.tally.mended += u64::from(told.message == Note::MENDED);
         self.tell(now, orders, told);
         self.want_report(now.moment);
@@ -471,6 +467,15 @@ impl Engine {
         self.tell(now, orders, told);
         // What LVM sees may have changed with its settings.
         self.want_report(now.moment);
+    }
+
+    /// Nothing of ours is at work in this group any more.
+    fn set_free(&mut self, group: &Uuid, now: Moment) {
+        self.busy.remove(group);
+        self.changed.insert(group.clone(), now);
+        if self.report.running.is_some() {
+            self.report.outdated.insert(group.clone());
+        }
     }
 
     fn count_command(&mut self, command: &str, took: Duration, failure: Option<&str>) {

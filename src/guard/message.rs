@@ -9,6 +9,7 @@ use crate::model::names::{Name, Uuid, VolumeId};
 use crate::model::plan::{Extension, Outcome};
 use crate::model::relief::{Relief, Relieved};
 use crate::model::tally::Wake;
+use crate::model::time::Moment;
 use crate::model::units::Bytes;
 use crate::model::view::View;
 use crate::observe::device_mapper::{Found, Look};
@@ -67,10 +68,11 @@ pub enum Input {
         error: Option<String>,
         took: Duration,
     },
-    /// The desk wants to run lvm in a group: once nothing else does.
+    /// The desk wants to run lvm in a group, of which it knows what was there then: once nothing else does.
     Wish {
         group: Uuid,
         number: u64,
+        known: Moment,
     },
     /// It has, or wants it no longer.
     Waived {
@@ -84,6 +86,14 @@ pub enum Input {
     Lifeboat(Note),
     /// Time passed.
     Tick,
+}
+
+/// The group of a wish is the desk's until it waives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    pub number: u64,
+    /// Nothing is known to have changed in it since the desk looked.
+    pub is_untouched: bool,
 }
 
 /// Something to do.
@@ -100,8 +110,7 @@ pub enum Order {
     Measure(Vec<VolumeId>),
     Extend(Box<Extension>),
     Relieve(Box<Relief>),
-    /// The group of this wish is the desk's until it waives it.
-    Grant(u64),
+    Grant(Grant),
     BackUp(Name),
     Publish(Box<View>),
     Tell(Note),

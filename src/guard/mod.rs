@@ -29,7 +29,7 @@ pub use desk::{DeskOptions, Door, TokenFault, read_token};
 pub use engine::Engine;
 pub use eyes::KernelEyes;
 pub use lifeboat::{Berth, Manifest, ManifestError, board, handed_over};
-pub use message::{Input, Order};
+pub use message::{Grant, Input, Order};
 pub use note::{Level, Note};
 pub use once::{OnceError, audit_once, look_once};
 pub use run::{GuardError, Options, run};

@@ -335,9 +335,9 @@ impl Shell {
                     });
                 }
             }
-            Order::Grant(number) => {
+            Order::Grant(grant) => {
                 // Who waited for it may have given up: then it is waived.
-                let _ = self.grants.as_ref().map(|grants| grants.try_send(number));
+                let _ = self.grants.as_ref().map(|grants| grants.try_send(grant));
             }
             Order::Measure(volumes) => return self.measure(volumes),
             Order::BackUp(group) => {

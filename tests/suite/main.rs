@@ -20,6 +20,7 @@ mod history;
 #[path = "../lab/src/kernel_facts.rs"]
 mod kernel_facts;
 mod metrics;
+mod one_host;
 mod openmetrics;
 mod page;
 mod parsers;
@@ -39,4 +40,5 @@ mod tls;
 mod token_cli;
 mod unit;
 mod web_config;
+mod wishes;
 mod worlds;

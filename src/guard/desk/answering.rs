@@ -85,6 +85,12 @@ impl Office {
         seen.map_err(|error| Refusal::new(Code::LvmFailed, format!("LVM cannot be asked: {error}")))
     }
 
+    /// What LVM said stays; what the kernel says by now.
+    pub(super) fn look_again(&self, seen: &mut Seen) -> Result<(), Refusal> {
+        let looked = seen.look_again(self.front.view().as_ref());
+        looked.map_err(|error| Refusal::new(Code::LvmFailed, error))
+    }
+
     pub(super) fn judge(
         &self,
         seen: &Seen,

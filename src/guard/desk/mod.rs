@@ -39,6 +39,7 @@ use crate::model::refusal::{Code, Refusal};
 use crate::model::remote::Remote;
 
 use super::front::Line as FrontLine;
+use super::message::Grant;
 use super::workers::{self, Inputs};
 
 pub use door::{Door, TokenFault, read_token};
@@ -105,8 +106,8 @@ struct Office {
     porter: Option<Porter>,
 }
 
-/// Where the engine says that a wish is granted: its group is the desk's until that is waived.
-pub(super) type Grants = SyncSender<u64>;
+/// Where the engine says that a wish is granted.
+pub(super) type Grants = SyncSender<Grant>;
 
 /// What the worker is to do about a job.
 #[derive(Debug)]

@@ -1,12 +1,18 @@
 //! Takes a snapshot in one moment: has who is to hold still do so, makes it, and lets go at once.
 //!
-//! All that takes time is done before: the group is ours and has been looked at. What has been made is looked at when
-//! everybody has been let go.
+//! ```text
+//! look, decide -> ask hooks -> have the group: decide again, lvcreate -> let hooks go -> look
+//! ```
+//!
+//! Whoever gets ready slowly keeps no group from being extended, and nobody holds still for more than lvcreate.
+
+use std::time::Duration;
 
 use crate::act::quiesce::{self, Asked, Released, Scope};
 use crate::act::snapshot::{self, Done};
 use crate::command::Finished;
 use crate::decide::quiesce::{self as decided, Worth};
+use crate::model::access::Access;
 use crate::model::action::{JobResult, JobTarget};
 use crate::model::quiesce::{Consistency, HookRun, Quiesce, QuiesceMode};
 use crate::model::refusal::{Code, Refusal};
@@ -17,6 +23,7 @@ use super::super::clock;
 use super::Office;
 use super::jobs::Entry;
 use super::seeing::Seen;
+use super::worker::{GRANT_LIMIT, Worker};
 
 /// Lets go what a former guard had held still.
 pub(super) fn run_down(office: &Office) {
@@ -34,47 +41,43 @@ pub(super) fn run_down(office: &Office) {
     }
 }
 
-/// What became of hooks and command.
-struct Taken {
-    /// Of each that was begun, in their order; nothing where none was to be.
-    ran: Option<Vec<Result<Option<Finished>, Refusal>>>,
-    runs: Vec<HookRun>,
-    held_ms: Option<u64>,
-}
-
-/// Takes the snapshot of a job, and gives what was seen of it. Whoever calls holds the group and has just decided
-/// once more.
+/// Takes the snapshot of a job that was decided from `seen`.
 pub(super) fn take(
-    office: &Office,
+    worker: &mut Worker<'_>,
     entry: &Entry,
-    tell: impl Fn(&str),
-) -> Result<(JobResult, Seen), Refusal> {
-    let task = &entry.task;
+    access: &Access,
+    seen: Seen,
+) -> Result<JobResult, Refusal> {
+    let (office, task) = (worker.office, &entry.task);
     let quiesce = quiesce_of(task);
-    let taken = hold_and_run(office, entry, &quiesce, &tell);
-    for run in &taken.runs {
-        if let Some(stuck) = &run.stuck {
-            tracing::error!(
-                job = entry.job.id,
-                hook = run.name.as_str(),
-                detail = stuck,
-                "a hook may not have let go"
-            );
-        }
-    }
-    let worth = decided::worth(quiesce.mode, &taken.runs);
-    let Some(ran) = taken.ran else {
+    let held = hold(worker, entry, &quiesce);
+    let ran = if held.goes_on {
+        worker.phase(entry, "waiting for the volume group");
+        worker.with_group(task, seen.asked, held.limit, |worker, is_untouched| {
+            worker.decide_again(entry, access, seen, is_untouched)?;
+            // Who has let go while the group was busy holds for nothing that is made now.
+            if !decided::goes_on(quiesce.mode, held.asked.iter().all(Asked::still_holds)) {
+                return Ok(None);
+            }
+            worker.phase(entry, "running lvm");
+            Ok(Some(run_all(office, task)))
+        })
+    } else {
+        Ok(None)
+    };
+    let (runs, held_ms) = held.release();
+    tell_stuck(entry, &runs);
+    let worth = decided::worth(quiesce.mode, &runs);
+    let Some(ran) = ran? else {
         let why = match worth {
             Worth::Unwanted(why) => why,
             Worth::Kept { remark, .. } => remark.unwrap_or_default(),
         };
         return Err(hook_failed(task, "no snapshot was taken", &why, None));
     };
-    tell("looking at what was made");
-    let told = office.see()?;
-    let seen = &told.volumes;
-    let made = all_made(task, ran, seen);
-    match (made, worth) {
+    worker.phase(entry, "looking at what was made");
+    let seen = office.see()?;
+    match (all_made(task, ran, &seen.volumes), worth) {
         (
             Ok(made),
             Worth::Kept {
@@ -82,30 +85,42 @@ pub(super) fn take(
                 remark,
             },
         ) => {
-            let result = JobResult {
+            worker.latest = Some(seen);
+            Ok(JobResult {
                 consistency: (quiesce.mode != QuiesceMode::None).then_some(consistency),
                 remark,
-                held_ms: taken.held_ms,
+                held_ms,
                 ..result(&made)
-            };
-            Ok((result, told))
+            })
         }
         (Ok(_), Worth::Unwanted(why)) => {
-            tell("removing what was made");
-            let what = match remove_all(office, task, seen) {
+            let what = match undo(worker, entry, &seen) {
                 Ok(_) => "what was taken has been removed".to_owned(),
                 Err(error) => format!("what was taken is still there ({})", error.detail),
             };
-            Err(hook_failed(task, &what, &why, taken.held_ms))
+            Err(hook_failed(task, &what, &why, held_ms))
         }
         (Err(mut refusal), _) => {
-            let removed = remove_all(office, task, seen)?;
-            if removed > 0 && !task.with.is_empty() {
-                refusal
-                    .detail
-                    .push_str("; what was made of the others has been removed");
-            }
+            let undone = match undo(worker, entry, &seen) {
+                Ok(count) if count == 0 || task.with.is_empty() => String::new(),
+                Ok(_) => "; what was made of the others has been removed".to_owned(),
+                Err(error) => format!("; what was made is still there ({})", error.detail),
+            };
+            refusal.detail.push_str(&undone);
             Err(refusal)
+        }
+    }
+}
+
+fn tell_stuck(entry: &Entry, runs: &[HookRun]) {
+    for run in runs {
+        if let Some(stuck) = &run.stuck {
+            tracing::error!(
+                job = entry.job.id,
+                hook = run.name.as_str(),
+                detail = stuck,
+                "a hook may not have let go"
+            );
         }
     }
 }
@@ -129,45 +144,62 @@ fn all_made(
     Ok(made)
 }
 
-/// Only lvm runs while anybody is held.
-fn hold_and_run(office: &Office, entry: &Entry, quiesce: &Quiesce, tell: &impl Fn(&str)) -> Taken {
-    let task = &entry.task;
+/// Who holds still for a job.
+struct Held {
+    /// In their order.
+    asked: Vec<Asked>,
+    /// Whether all are ready on whom the snapshot depends.
+    goes_on: bool,
+    /// Nobody holds for longer, so nobody waits for the group for longer.
+    limit: Duration,
+}
+
+fn hold(worker: &Worker<'_>, entry: &Entry, quiesce: &Quiesce) -> Held {
+    let (office, task) = (worker.office, &entry.task);
+    let volumes: Vec<String> = task.members().map(|one| one.name.to_string()).collect();
     let scope = Scope {
         host: office.tools.host.clone(),
         leases: office.leases.clone(),
         job: entry.job.id.clone(),
         group: task.name.vg.clone(),
-        volumes: task
-            .members()
-            .map(|member| member.name.to_string())
-            .collect::<Vec<_>>()
-            .join(" "),
+        volumes: volumes.join(" "),
         now: clock::now().wall,
     };
-    let mut asked: Vec<Asked> = Vec::new();
-    let mut goes_on = true;
-    for name in &quiesce.hooks {
-        tell(&format!("waiting for hook {name} to be ready"));
-        // It was there when this was decided a moment ago.
-        let Some(hook) = office.access.hook(name) else {
-            continue;
-        };
+    let mut held = Held {
+        asked: Vec::new(),
+        goes_on: true,
+        limit: GRANT_LIMIT,
+    };
+    // They were there when this was decided a moment ago.
+    for hook in quiesce
+        .hooks
+        .iter()
+        .filter_map(|name| office.access.hook(name))
+    {
+        worker.phase(
+            entry,
+            &format!("waiting for hook {} to be ready", hook.name),
+        );
         let one = quiesce::ask(&scope, hook);
-        goes_on = decided::goes_on(quiesce.mode, one.is_ready());
-        asked.push(one);
-        if !goes_on {
+        held.goes_on = decided::goes_on(quiesce.mode, one.is_ready());
+        held.limit = held.limit.min(hook.max_hold);
+        held.asked.push(one);
+        if !held.goes_on {
             break;
         }
     }
-    tell("running lvm");
-    let ran = goes_on.then(|| run_all(office, task));
-    let mut released: Vec<Released> = asked.into_iter().rev().map(Asked::release).collect();
-    released.reverse();
-    let spans: Vec<_> = released.iter().filter_map(|one| one.span).collect();
-    Taken {
-        ran,
-        held_ms: decided::held_ms(&spans),
-        runs: released.into_iter().map(|one| one.run).collect(),
+    held
+}
+
+impl Held {
+    /// Lets them go, the last one first. Gives what became of each, and for how long any held.
+    fn release(self) -> (Vec<HookRun>, Option<u64>) {
+        let released = self.asked.into_iter().rev().map(Asked::release);
+        let mut released: Vec<Released> = released.collect();
+        released.reverse();
+        let spans: Vec<_> = released.iter().filter_map(|one| one.span).collect();
+        let runs = released.into_iter().map(|one| one.run).collect();
+        (runs, decided::held_ms(&spans))
     }
 }
 
@@ -247,21 +279,36 @@ fn quiesce_of(task: &Task) -> Quiesce {
     task.quiesce.clone().unwrap_or_else(nobody)
 }
 
-/// Takes away what was made and what lvcreate left half made, which is nobody's and takes room. Gives how many.
+/// Takes away what a job has made, with the group to itself. Gives how many.
+fn undo(worker: &mut Worker<'_>, entry: &Entry, seen: &Seen) -> Result<usize, Refusal> {
+    let (office, task) = (worker.office, &entry.task);
+    if left(task, &seen.volumes).next().is_none() {
+        return Ok(0);
+    }
+    worker.phase(entry, "removing what was made");
+    worker.with_group(task, seen.asked, GRANT_LIMIT, |_, _| {
+        remove_all(office, task, &seen.volumes)
+    })
+}
+
 fn remove_all(office: &Office, task: &Task, seen: &[Volume]) -> Result<usize, Refusal> {
     let mut count = 0;
-    for member in task.members() {
+    for volume in left(task, seen) {
+        snapshot::undo(&office.tools, &office.reader, &volume)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// What was made, and what lvcreate left half made, which is nobody's and takes room.
+fn left(task: &Task, seen: &[Volume]) -> impl Iterator<Item = Volume> {
+    task.members().filter_map(|member| {
         let whole = match snapshot::reached(member, seen) {
             Some(Done::Made(volume)) => Some(*volume),
             Some(Done::Whole | Done::Merging) | None => None,
         };
-        let half = || snapshot::half_made(member, seen).cloned();
-        if let Some(volume) = whole.or_else(half) {
-            snapshot::undo(&office.tools, &office.reader, &volume)?;
-            count += 1;
-        }
-    }
-    Ok(count)
+        whole.or_else(|| snapshot::half_made(member, seen).cloned())
+    })
 }
 
 /// One after the other; the first that fails is the last.

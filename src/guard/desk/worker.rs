@@ -1,5 +1,5 @@
-//! Has accepted jobs done, one after the other: each waits until the engine gives its group, is decided once more
-//! from what is there then, done, looked at, and put on record.
+//! Has accepted jobs done, one after the other: each is decided once more from what is there by now, waits until the
+//! engine gives its group, is done, looked at, and put on record.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -16,10 +16,11 @@ use crate::model::journal::RecordKind;
 use crate::model::names::{Name, VolumeId};
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::{Step, Task};
+use crate::model::time::Moment;
 use crate::observe::device_mapper::DeviceMapper;
 
 use super::super::clock;
-use super::super::message::Input;
+use super::super::message::{Grant, Input};
 use super::super::workers::Inputs;
 use super::jobs::Entry;
 use super::journal::Line;
@@ -27,7 +28,7 @@ use super::seeing::Seen;
 use super::{Office, Order, moment};
 
 /// An extension takes well under a minute; a group that is not to be had by then is told as busy.
-const GRANT_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const GRANT_LIMIT: Duration = Duration::from_secs(60);
 /// How often a merge is looked at.
 const MERGE_EVERY: Duration = Duration::from_secs(1);
 /// What LVM said is as good as new for as long: a report takes about that where there are many volumes.
@@ -41,17 +42,10 @@ enum Led {
     Taken(JobResult),
 }
 
-/// What was done while the group was the worker's.
-enum Begun {
-    Led(Led),
-    /// A command, and what it did is still to be seen.
-    Ran(Option<Finished>),
-}
-
 /// The worker's side of the loop.
 pub(super) struct Worker<'a> {
     pub(super) office: &'a Office,
-    pub(super) grants: &'a Receiver<u64>,
+    pub(super) grants: &'a Receiver<Grant>,
     pub(super) inputs: &'a Inputs,
     /// Counts wishes: a grant that comes too late is told from the next one.
     pub(super) wishes: u64,
@@ -84,94 +78,106 @@ impl Worker<'_> {
         let Some(entry) = self.entry(id) else {
             return;
         };
-        // Before there is a group that others would wait for.
-        let access = self.office.access_now(&entry.caller);
-        let begun = access.and_then(|access| {
-            self.phase(id, "waiting for the volume group", None);
-            self.with_group(&entry.task, |worker| {
-                worker.phase(id, "running lvm", None);
-                worker.begin(&entry, &access)
-            })
-        });
-        // The group is the engine's again: looking changes nothing.
-        let led = begun.and_then(|begun| match begun {
-            Begun::Led(led) => Ok(led),
-            Begun::Ran(finished) => self.led_to(&entry.task, finished.as_ref()),
-        });
+        let led = self.lead(&entry);
         self.conclude(&entry, led, RecordKind::Outcome);
     }
 
-    /// Calls `work` while the engine leaves the group to it.
-    fn with_group<T>(
+    /// All that takes time is done before the group is asked for, in which others would wait, and after it.
+    fn lead(&mut self, entry: &Entry) -> Result<Led, Refusal> {
+        let (office, task) = (self.office, &entry.task);
+        let access = office.access_now(&entry.caller)?;
+        self.phase(entry, "looking");
+        self.wait_for_others(task)?;
+        let seen = self.look()?;
+        decide(office, &seen, entry, &access)?;
+        if let Step::Create(_) = &task.step {
+            return moment::take(self, entry, &access, seen).map(Led::Taken);
+        }
+        self.phase(entry, "waiting for the volume group");
+        let finished = self.with_group(task, seen.asked, GRANT_LIMIT, |worker, is_untouched| {
+            let now = worker.decide_again(entry, &access, seen, is_untouched)?;
+            if now.step == Step::Nothing {
+                return Ok(None);
+            }
+            worker.phase(entry, "running lvm");
+            snapshot::run(&office.tools, task)
+        })?;
+        match finished {
+            None => Ok(Led::To(Done::Whole)),
+            Some(finished) => self.led_to(task, &finished).map(Led::To),
+        }
+    }
+
+    /// Calls `work` while the engine leaves the group to it, and says whether nothing is known to have changed in it
+    /// since `known`.
+    pub(super) fn with_group<T>(
         &mut self,
         task: &Task,
-        work: impl FnOnce(&mut Self) -> Result<T, Refusal>,
+        known: Moment,
+        limit: Duration,
+        work: impl FnOnce(&mut Self, bool) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         self.wishes += 1;
         let number = self.wishes;
         let group = task.id.vg.clone();
         let gone = |_| Refusal::new(Code::GuardUnavailable, "the guard ends");
-        self.inputs
-            .send(Input::Wish {
-                group: group.clone(),
-                number,
-            })
-            .map_err(gone)?;
-        let is_granted = loop {
-            match self.grants.recv_timeout(GRANT_LIMIT) {
-                Ok(granted) if granted == number => break true,
+        let wish = Input::Wish {
+            group: group.clone(),
+            number,
+            known,
+        };
+        self.inputs.send(wish).map_err(gone)?;
+        let granted = loop {
+            match self.grants.recv_timeout(limit) {
+                Ok(grant) if grant.number == number => break Some(grant),
                 Ok(_) => {}
-                Err(_) => break false,
+                Err(_) => break None,
             }
         };
-        let result = if is_granted {
-            work(self)
+        let name = task.name.vg.clone();
+        let result = if let Some(grant) = granted {
+            work(self, grant.is_untouched)
         } else {
-            let vg = &task.name.vg;
-            let detail = format!(
-                "volume group {vg} is being extended and was not free for {} s",
-                GRANT_LIMIT.as_secs()
-            );
+            let limit = limit.as_secs();
+            let detail =
+                format!("volume group {name} is being extended and was not free for {limit} s");
             Err(Refusal::new(Code::Busy, detail))
         };
-        let name = task.name.vg.clone();
-        self.inputs
-            .send(Input::Waived {
-                group,
-                name,
-                number,
-            })
-            .map_err(gone)?;
+        let waived = Input::Waived {
+            group,
+            name,
+            number,
+        };
+        self.inputs.send(waived).map_err(gone)?;
         result
     }
 
-    /// Decides once more, and runs the command.
-    fn begin(&mut self, entry: &Entry, access: &Access) -> Result<Begun, Refusal> {
+    /// Whoever is at work in the group is waited for, and not for ever, as lvm would.
+    fn wait_for_others(&self, task: &Task) -> Result<(), Refusal> {
+        let tools = &self.office.tools;
+        let lock = tools.lock(&task.name.vg, tools.lock_wait());
+        lock.map(drop)
+            .map_err(|error| Refusal::new(Code::Busy, chain(&error)))
+    }
+
+    /// As before, from the same look if nothing can have changed but in the kernel. Only while the group is ours.
+    pub(super) fn decide_again(
+        &self,
+        entry: &Entry,
+        access: &Access,
+        mut seen: Seen,
+        is_untouched: bool,
+    ) -> Result<Task, Refusal> {
         let office = self.office;
-        let task = &entry.task;
-        // Whoever is at work in the group is waited for, and not for ever, as lvm would.
-        let lock = office.tools.lock(&task.name.vg, office.tools.lock_wait());
-        drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
-        let now = office.judge(&self.look()?, access, &entry.caller, &entry.fixed())?;
-        if now.step == Step::Nothing {
-            return Ok(Begun::Led(Led::To(Done::Whole)));
+        let is_free = office.tools.lock(&entry.task.name.vg, Duration::ZERO);
+        let is_free = is_free.map(drop).is_ok();
+        if is_untouched && is_free {
+            office.look_again(&mut seen)?;
+        } else {
+            self.wait_for_others(&entry.task)?;
+            seen = office.see()?;
         }
-        if let (Step::Merge { origin: then }, Step::Merge { origin: now }) = (&task.step, &now.step)
-            && then != now
-        {
-            let detail = format!(
-                "{}: its origin is another volume by now; look again",
-                task.name
-            );
-            return Err(Refusal::new(Code::PreconditionFailed, detail));
-        }
-        if let Step::Create(_) = &task.step {
-            let tell = |phase: &str| self.phase(&entry.job.id, phase, None);
-            let (result, seen) = moment::take(office, entry, tell)?;
-            self.latest = Some(seen);
-            return Ok(Begun::Led(Led::Taken(result)));
-        }
-        snapshot::run(&office.tools, task).map(Begun::Ran)
+        decide(office, &seen, entry, access)
     }
 
     /// What LVM says, which the look after the job before may have told just now; and what the kernel says.
@@ -181,17 +187,17 @@ impl Worker<'_> {
         let Some(mut seen) = self.latest.take().filter(is_fresh) else {
             return office.see();
         };
-        seen.look_again(office.front.view().as_ref())
-            .map_err(|error| Refusal::new(Code::LvmFailed, error))?;
+        office.look_again(&mut seen)?;
         Ok(seen)
     }
 
-    fn led_to(&mut self, task: &Task, finished: Option<&Finished>) -> Result<Led, Refusal> {
+    /// The group is the engine's again: looking changes nothing.
+    fn led_to(&mut self, task: &Task, finished: &Finished) -> Result<Done, Refusal> {
         let seen = self.office.see();
         let seen = seen.map_err(|refusal| snapshot::unseen(task, &refusal.detail))?;
-        let done = snapshot::led_to(task, finished, &seen.volumes);
+        let done = snapshot::led_to(task, Some(finished), &seen.volumes);
         self.latest = Some(seen);
-        done.map(Led::To)
+        done
     }
 
     /// What the guard before had accepted and not put an end to.
@@ -199,9 +205,10 @@ impl Worker<'_> {
         let Some(entry) = self.entry(id) else {
             return;
         };
-        self.phase(id, "finding out what the guard before did", None);
+        self.phase(&entry, "finding out what the guard before did");
         let task = &entry.task;
-        let found = self.with_group(task, |worker| {
+        let now = clock::moment();
+        let found = self.with_group(task, now, GRANT_LIMIT, |worker, _| {
             let office = worker.office;
             let lock = office.tools.lock(&task.name.vg, LEFT_LOCK_LIMIT);
             drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
@@ -228,7 +235,7 @@ impl Worker<'_> {
     fn conclude(&mut self, entry: &Entry, led: Result<Led, Refusal>, kind: RecordKind) {
         let end = match led {
             Ok(Led::To(Done::Merging)) if is_begun(&entry.task) => {
-                self.phase(&entry.job.id, "merging", Some(0.0));
+                self.progress(entry, "merging", Some(0.0));
                 self.merging.push_back(entry.job.id.clone());
                 return;
             }
@@ -298,7 +305,7 @@ impl Worker<'_> {
                 // It is still at it, or LVM cannot be asked just now.
                 Ok(_) | Err(_) => {
                     let percent = self.merged(&entry.task);
-                    self.phase(&id, "merging", percent);
+                    self.progress(&entry, "merging", percent);
                     self.merging.push_back(id);
                 }
             }
@@ -324,12 +331,16 @@ impl Worker<'_> {
         self.office.jobs().get(id).cloned()
     }
 
-    fn phase(&self, id: &str, phase: &str, percent: Option<f64>) {
+    pub(super) fn phase(&self, entry: &Entry, phase: &str) {
+        self.progress(entry, phase, None);
+    }
+
+    fn progress(&self, entry: &Entry, phase: &str, percent: Option<f64>) {
         let progress = Progress {
             phase: phase.to_owned(),
             percent,
         };
-        self.office.jobs().progress(id, progress);
+        self.office.jobs().progress(&entry.job.id, progress);
     }
 }
 
@@ -352,6 +363,22 @@ impl Entry {
             };
         }
         act
+    }
+}
+
+/// Decides once more, from what was seen.
+fn decide(office: &Office, seen: &Seen, entry: &Entry, access: &Access) -> Result<Task, Refusal> {
+    let now = office.judge(seen, access, &entry.caller, &entry.fixed())?;
+    let task = &entry.task;
+    match (&task.step, &now.step) {
+        (Step::Merge { origin: then }, Step::Merge { origin }) if then != origin => {
+            let detail = format!(
+                "{}: its origin is another volume by now; look again",
+                task.name
+            );
+            Err(Refusal::new(Code::PreconditionFailed, detail))
+        }
+        _ => Ok(now),
     }
 }
 

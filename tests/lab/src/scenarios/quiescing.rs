@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Scenario;
 use crate::guest::cowherd::{Cowherd, cowherd};
-use crate::guest::lvm::Vg;
+use crate::guest::lvm::{Vg, lv_size};
 use crate::guest::mariadb::{self, HOOK, Load, Server, TABLES};
 use crate::guest::sh::{Output, sh};
 use crate::guest::{DEADLINE, Lab};
@@ -27,7 +27,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     .timed(),
     Scenario::new(
         "what_a_killed_guard_had_held_is_released",
-        "SIGKILL while a lock and a pair are held: the lock is gone, the next guard runs `after` and removes the snapshot",
+        "while they get ready a store in their group is extended; SIGKILL while a lock and a pair are held: the lock is \
+         gone, the next guard runs `after`, and there is no snapshot",
         killed_while_held,
     )
     .deadline(LONG),
@@ -167,10 +168,13 @@ fn is_whole(server: &Server, before: u64, after: u64) -> Result<()> {
 }
 
 const FROZEN: &str = "/run/frozen";
+const STORE: Size = Size::mib(16);
 
 fn killed_while_held(lab: &mut Lab) -> Result<()> {
     let vg = Vg::create("vg0", lab.disks())?;
     let server = database(&vg)?;
+    let other = vg.thick("other", Size::mib(64))?;
+    vg.cow_snapshot("other", "store", STORE)?;
     // The second hook never gets ready: the first two are held for as long.
     let pair = format!(
         "[[api.hook]]\nname = \"pair\"\nmode = \"pair\"\nmax_hold_s = 60\nbefore = [\"/usr/bin/touch\", \"{FROZEN}\"]\n\
@@ -196,6 +200,11 @@ fn killed_while_held(lab: &mut Lab) -> Result<()> {
     })?;
     ensure!(server.is_locked(), "the lock is not held");
     ensure!(sh("ls /var/lib/cowherd/leases | wc -l")? == "2");
+    // A store in the group is not kept waiting by who is asked.
+    sh(&format!("dd if=/dev/urandom of={other} bs=1M count=14 oflag=direct 2>/dev/null"))?;
+    wait_until("a store in the same group is extended", DEADLINE, || {
+        lv_size("vg0/store").is_ok_and(|size| size > STORE.as_bytes())
+    })?;
     // Dropped, it is killed.
     drop(guard);
     wait_until("the lock is gone", DEADLINE, || !server.is_locked())?;
@@ -220,7 +229,7 @@ fn killed_while_held(lab: &mut Lab) -> Result<()> {
         jobs().is_ok_and(|jobs| jobs[0]["state"] == "interrupted")
     })?;
     let names = sh("lvs --noheadings -o lv_name vg0 | xargs")?;
-    ensure!(names == "db", "there is {names}");
+    ensure!(names == "db other store", "there is {names}");
     failing_hooks()?;
     drop(load);
     drop(next.stop()?);
@@ -243,7 +252,7 @@ fn failing_hooks() -> Result<()> {
     let output = create(&["vg0/db", "--name", "y", "--hook", "db", "--hook", "broken"])?;
     ensure!(output.stderr.contains("hook_failed: "), "{output}");
     let names = sh("lvs --noheadings -o lv_name vg0 | xargs")?;
-    ensure!(names == "db", "there is {names}");
+    ensure!(names == "db other store", "there is {names}");
     let output = create(&["vg0/db", "--name", "y", "--hook", "broken", "--best-effort"])?;
     ensure!(output.stdout.contains("crash-consistent only"), "{output}");
     let result = jobs()?[0]["result"].clone();
