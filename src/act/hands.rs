@@ -7,8 +7,9 @@ use crate::command::{self, AtDeadline, CommandError, Finished};
 use crate::model::names::{Name, Target};
 use crate::model::plan::Extension;
 
-use super::intent::{IntentError, Intents};
+use super::intent::Intents;
 use super::lock::{GroupLock, GroupLocks, LockError};
+use super::notes::NoteError;
 
 /// How `act` reaches the host. A simulation has hands of its own.
 pub trait Hands {
@@ -28,7 +29,7 @@ pub trait Hands {
     ///
     /// # Errors
     /// When it cannot be noted: should this guard be killed now, nobody mends what it left.
-    fn remember(&self, extension: &Extension) -> Result<(), IntentError>;
+    fn remember(&self, extension: &Extension) -> Result<(), NoteError>;
 
     fn forget(&self, target: &Target);
 
@@ -74,7 +75,7 @@ impl Hands for Tools {
         self.lock_wait
     }
 
-    fn remember(&self, extension: &Extension) -> Result<(), IntentError> {
+    fn remember(&self, extension: &Extension) -> Result<(), NoteError> {
         self.intents.write(extension)
     }
 

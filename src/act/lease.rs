@@ -1,10 +1,7 @@
 //! What has been told to hold still and must be let go, on disk: whatever becomes of this guard, the next one finds
 //! it and runs what lets go.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +9,7 @@ use crate::command::Stranger;
 use crate::model::names::Name;
 use crate::model::time::UnixSeconds;
 
-const LEASE: &str = "json";
+use super::notes::{NoteError, Notes};
 
 /// One hook of mode `pair`, from before its `before` is run until its `after` has succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,87 +28,35 @@ pub struct Lease {
 /// Where leases are.
 #[derive(Debug, Clone)]
 pub struct Leases {
-    directory: PathBuf,
-}
-
-/// What cannot be written or read, and where.
-#[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
-    #[error("write {}", path.display())]
-    Write { path: PathBuf, source: io::Error },
-    #[error("read {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("{} is no lease of this version", path.display())]
-    Parse {
-        path: PathBuf,
-        source: serde_json::Error,
-    },
+    notes: Notes,
 }
 
 impl Leases {
     /// Beside the journal.
     #[must_use]
     pub fn beside(journal: &Path) -> Self {
+        let directory = journal.with_file_name("leases");
         Self {
-            directory: journal.with_file_name("leases"),
+            notes: Notes { directory },
         }
     }
 
-    /// Returns when it is on disk.
-    pub(super) fn write(&self, lease: &Lease) -> Result<(), LeaseError> {
-        let path = self.path(lease);
-        let written = self.put(lease, &path);
-        written.map_err(|source| LeaseError::Write { path, source })
-    }
-
-    fn put(&self, lease: &Lease, path: &Path) -> io::Result<()> {
-        let text = serde_json::to_vec(lease).map_err(io::Error::other)?;
-        let half = path.with_extension("new");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(&self.directory)?;
-        let mut options = OpenOptions::new();
-        options.create(true).write(true).truncate(true).mode(0o640);
-        let mut file = options.open(&half)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&half, path)?;
-        File::open(&self.directory)?.sync_all()
+    pub(super) fn write(&self, lease: &Lease) -> Result<(), NoteError> {
+        self.notes.write(&name(lease), lease)
     }
 
     /// # Errors
     /// When it stays: the next guard lets go once more.
-    pub(super) fn remove(&self, lease: &Lease) -> Result<(), LeaseError> {
-        let path = self.path(lease);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(LeaseError::Write { path, source })
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+    pub(super) fn remove(&self, lease: &Lease) -> Result<(), NoteError> {
+        self.notes.remove(&name(lease))
     }
 
     /// What a former guard left, in the order of its jobs, and what of it cannot be read.
-    pub(super) fn left_over(&self) -> Vec<Result<Lease, LeaseError>> {
-        let entries = fs::read_dir(&self.directory).into_iter().flatten();
-        let is_lease = |path: &PathBuf| path.extension().is_some_and(|found| found == LEASE);
-        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        let mut paths: Vec<PathBuf> = paths.filter(is_lease).collect();
-        paths.sort();
-        paths.into_iter().map(read).collect()
-    }
-
-    fn path(&self, lease: &Lease) -> PathBuf {
-        let name = format!("{}-{}.{LEASE}", lease.job, lease.hook);
-        self.directory.join(name)
+    pub(super) fn left_over(&self) -> Vec<Result<Lease, NoteError>> {
+        self.notes.left_over()
     }
 }
 
-fn read(path: PathBuf) -> Result<Lease, LeaseError> {
-    let text = fs::read(&path).map_err(|source| LeaseError::Read {
-        path: path.clone(),
-        source,
-    })?;
-    serde_json::from_slice(&text).map_err(|source| LeaseError::Parse { path, source })
+fn name(lease: &Lease) -> String {
+    format!("{}-{}", lease.job, lease.hook)
 }

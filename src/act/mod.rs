@@ -10,6 +10,7 @@ pub mod lease;
 pub mod lock;
 pub mod lvextend;
 pub mod mend;
+pub mod notes;
 pub mod quiesce;
 pub mod relieve;
 mod resume;

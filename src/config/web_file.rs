@@ -84,6 +84,25 @@ pub struct Tls {
     pub prefers_own_suites: bool,
 }
 
+impl Tls {
+    /// With what is not said otherwise.
+    #[must_use]
+    pub fn new(certificate: Pem, key: Pem) -> Self {
+        Self {
+            certificate,
+            key,
+            client_ca: None,
+            client_auth: ClientAuth::No,
+            client_allowed_sans: Vec::new(),
+            min_version: Version::Tls12,
+            max_version: Version::Tls13,
+            tls12_suites: TLS12_SUITES.into(),
+            curves: vec![Curve::X25519, Curve::P256, Curve::P384],
+            prefers_own_suites: true,
+        }
+    }
+}
+
 /// Certificates or a key, as PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pem {
@@ -174,24 +193,28 @@ fn tls(section: &mut Section<'_>, folder: &Path) -> Tls {
             section.fault(name, &"missing", format!("{both}: TLS needs both"));
         }
     }
+    let usual = Tls::new(
+        certificate.unwrap_or_else(|| missing.clone()),
+        key.unwrap_or(missing),
+    );
     let tls = Tls {
-        certificate: certificate.unwrap_or_else(|| missing.clone()),
-        key: key.unwrap_or(missing),
         client_ca: pem(section, ["client_ca", "client_ca_file"], folder),
         client_auth: section
             .one_of("client_auth_type", &CLIENT_AUTHS)
-            .unwrap_or(ClientAuth::No),
+            .unwrap_or(usual.client_auth),
         client_allowed_sans: sans(section),
         min_version: section
             .one_of("min_version", &VERSIONS)
-            .unwrap_or(Version::Tls12),
+            .unwrap_or(usual.min_version),
         max_version: section
             .one_of("max_version", &VERSIONS)
-            .unwrap_or(Version::Tls13),
+            .unwrap_or(usual.max_version),
         tls12_suites: suites(section),
-        curves: some_of(section, "curve_preferences", &CURVES)
-            .unwrap_or_else(|| vec![Curve::X25519, Curve::P256, Curve::P384]),
-        prefers_own_suites: section.boolean("prefer_server_cipher_suites", true),
+        curves: some_of(section, "curve_preferences", &CURVES).unwrap_or(usual.curves),
+        prefers_own_suites: section
+            .boolean("prefer_server_cipher_suites", usual.prefers_own_suites),
+        certificate: usual.certificate,
+        key: usual.key,
     };
     agree(section, &tls);
     tls

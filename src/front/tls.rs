@@ -371,22 +371,12 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::web_file::TLS12_SUITES;
+    use crate::config::web_file::Pem;
 
     #[test]
     fn each_suite_of_the_configuration_is_one_of_rustls() {
-        let tls = Tls {
-            certificate: crate::config::web_file::Pem::Inline(String::new()),
-            key: crate::config::web_file::Pem::Inline(String::new()),
-            client_ca: None,
-            client_auth: ClientAuth::No,
-            client_allowed_sans: Vec::new(),
-            min_version: Version::Tls12,
-            max_version: Version::Tls13,
-            tls12_suites: TLS12_SUITES.into(),
-            curves: vec![Curve::P384],
-            prefers_own_suites: true,
-        };
+        let nothing = Pem::Inline(String::new());
+        let tls = Tls::new(nothing.clone(), nothing);
         let suites = provider(&tls).cipher_suites;
         assert_eq!(suites.len(), ring::ALL_CIPHER_SUITES.len());
         assert_eq!(versions(&tls).len(), 2);

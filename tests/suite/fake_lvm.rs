@@ -7,9 +7,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use cowherd::act::intent::{IntentError, Intents};
+use cowherd::act::intent::Intents;
 use cowherd::act::lock::{GroupLocks, LockError};
 use cowherd::act::mend::{Mended, mend};
+use cowherd::act::notes::NoteError;
 use cowherd::act::{self, Eyes, Hands, Sight, Tool, Tools};
 use cowherd::command::{CommandError, Finished};
 use cowherd::model::inventory::{GroupObstacle, Layer};
@@ -110,7 +111,7 @@ impl Hands for Rig {
         self.tools.lock_wait()
     }
 
-    fn remember(&self, extension: &Extension) -> Result<(), IntentError> {
+    fn remember(&self, extension: &Extension) -> Result<(), NoteError> {
         self.tools.remember(extension)
     }
 

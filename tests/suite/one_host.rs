@@ -195,17 +195,10 @@ impl Host {
 
     pub(super) fn extensions(&self) -> Vec<&Extension> {
         fn extension(order: &Order) -> Option<&Extension> {
-            match order {
-                Order::Extend(extension) => Some(extension),
-                Order::Look { .. }
-                | Order::Rescan
-                | Order::ReadReport
-                | Order::Measure(_)
-                | Order::Relieve(_)
-                | Order::Grant(_)
-                | Order::BackUp(_)
-                | Order::Publish(_)
-                | Order::Tell(_) => None,
+            if let Order::Extend(extension) = order {
+                Some(extension)
+            } else {
+                None
             }
         }
         self.orders.iter().filter_map(extension).collect()

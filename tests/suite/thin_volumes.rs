@@ -34,19 +34,14 @@ fn report(engine: &mut Engine, inventory: Inventory) -> Vec<VolumeId> {
         took: Duration::ZERO,
     };
     let orders = engine.handle(input, NOW).into_iter();
-    let measured = orders.filter_map(|order| match order {
-        Order::Measure(volumes) => Some(volumes),
-        Order::Look { .. }
-        | Order::Rescan
-        | Order::ReadReport
-        | Order::Extend(_)
-        | Order::Relieve(_)
-        | Order::Grant(_)
-        | Order::BackUp(_)
-        | Order::Publish(_)
-        | Order::Tell(_) => None,
-    });
-    measured.flatten().collect()
+    let measured = |order| {
+        if let Order::Measure(volumes) = order {
+            Some(volumes)
+        } else {
+            None
+        }
+    };
+    orders.filter_map(measured).flatten().collect()
 }
 
 fn measured(engine: &mut Engine, result: Result<BTreeMap<VolumeId, Bytes>, String>) {

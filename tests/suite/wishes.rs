@@ -38,9 +38,12 @@ fn waive(host: &mut Host, number: u64) {
 }
 
 fn grants(host: &Host) -> Vec<Grant> {
-    let grant = |order: &Order| match order {
-        Order::Grant(grant) => Some(*grant),
-        _ => None,
+    let grant = |order: &Order| {
+        if let Order::Grant(grant) = order {
+            Some(*grant)
+        } else {
+            None
+        }
     };
     host.orders.iter().filter_map(grant).collect()
 }

@@ -98,15 +98,12 @@ fn name(tree: &Tree, what: &str) -> Result<Name, Refusal> {
 }
 
 fn kind(tree: &Tree, what: &str) -> Result<SnapshotKind, Refusal> {
-    match tree.text(what)? {
-        "auto" => Ok(SnapshotKind::Auto),
-        "thick" => Ok(SnapshotKind::Thick),
-        "thin" => Ok(SnapshotKind::Thin),
-        _ => {
-            let expected = "\"auto\", \"thick\" or \"thin\"";
-            Err(refused(Code::InvalidRequest, what, tree, expected))
-        }
-    }
+    let kinds = [
+        ("auto", SnapshotKind::Auto),
+        ("thick", SnapshotKind::Thick),
+        ("thin", SnapshotKind::Thin),
+    ];
+    one_of(tree, what, kinds)
 }
 
 /// One of the two ways to say it.
@@ -164,15 +161,22 @@ fn hooks(tree: &Tree, what: &str) -> Result<Vec<Name>, Refusal> {
 }
 
 fn quiesce_mode(tree: &Tree, what: &str) -> Result<QuiesceMode, Refusal> {
-    match tree.text(what)? {
-        "required" => Ok(QuiesceMode::Required),
-        "best_effort" => Ok(QuiesceMode::BestEffort),
-        "none" => Ok(QuiesceMode::None),
-        _ => {
-            let expected = "\"required\", \"best_effort\" or \"none\"";
-            Err(refused(Code::InvalidRequest, what, tree, expected))
-        }
-    }
+    let modes = [
+        ("required", QuiesceMode::Required),
+        ("best_effort", QuiesceMode::BestEffort),
+        ("none", QuiesceMode::None),
+    ];
+    one_of(tree, what, modes)
+}
+
+fn one_of<T: Copy>(tree: &Tree, what: &str, words: [(&str, T); 3]) -> Result<T, Refusal> {
+    let found = tree.text(what)?;
+    let chosen = words.iter().find(|(word, _)| *word == found);
+    let [one, other, third] = words.map(|(word, _)| word);
+    let expected = format!("\"{one}\", \"{other}\" or \"{third}\"");
+    chosen
+        .map(|(_, value)| *value)
+        .ok_or_else(|| refused(Code::InvalidRequest, what, tree, &expected))
 }
 
 fn seconds(tree: &Tree, what: &str) -> Result<u32, Refusal> {

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, error, info, warn};
 
-use crate::config::web_file::{ClientAuth, Curve, Pem, TLS12_SUITES, Tls, Version};
+use crate::config::web_file::{ClientAuth, Pem, Tls};
 use crate::model::refusal::{Code, Refusal};
 use crate::model::remote::Remote;
 
@@ -198,19 +198,14 @@ fn named(files: &mut Files, key: &str, path: &Path) -> Result<Named, WebError> {
 
 /// What a web configuration without further keys would say.
 fn settings(remote: &Remote) -> Tls {
+    let [certificate, key] =
+        [&remote.tls_cert, &remote.tls_key].map(|path| Pem::File(path.clone()));
     Tls {
-        certificate: Pem::File(remote.tls_cert.clone()),
-        key: Pem::File(remote.tls_key.clone()),
         client_ca: remote.tls_client_ca.clone().map(Pem::File),
         client_auth: match remote.tls_client_ca {
             Some(_) => ClientAuth::VerifyIfGiven,
             None => ClientAuth::No,
         },
-        client_allowed_sans: Vec::new(),
-        min_version: Version::Tls12,
-        max_version: Version::Tls13,
-        tls12_suites: TLS12_SUITES.into(),
-        curves: vec![Curve::X25519, Curve::P256, Curve::P384],
-        prefers_own_suites: true,
+        ..Tls::new(certificate, key)
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use cowherd::act::intent::{IntentError, Intents};
+use cowherd::act::intent::Intents;
+use cowherd::act::notes::NoteError;
 use cowherd::config;
 use cowherd::guard::{Berth, DeskOptions, Manifest, Options};
 use cowherd::link::{self, FromFront, FromGuard, LinkError, Message, Packed};
@@ -184,7 +185,7 @@ proptest! {
         let found = Intents::in_directory(&folder.0).left_over();
         prop_assert_eq!(found.len(), 4);
         prop_assert_eq!(found[0].as_ref().ok(), Some(&extension));
-        prop_assert!(matches!(found[1], Err(IntentError::Parse { .. })), "{:?}", found[1]);
+        prop_assert!(matches!(found[1], Err(NoteError::Parse { .. })), "{:?}", found[1]);
         prop_assert!(found[2].is_err() || is_stable::<Extension>(&damaged));
     }
 }

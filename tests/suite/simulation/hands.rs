@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use cowherd::act::intent::IntentError;
 use cowherd::act::lock::LockError;
+use cowherd::act::notes::NoteError;
 use cowherd::act::{Eyes, Hands, Sight, Tool};
 use cowherd::command::{CommandError, Finished};
 use cowherd::model::inventory::{CowStatus, Layer};
@@ -86,7 +86,7 @@ impl Hands for Rig<'_> {
         self.lock_wait
     }
 
-    fn remember(&self, extension: &Extension) -> Result<(), IntentError> {
+    fn remember(&self, extension: &Extension) -> Result<(), NoteError> {
         let intent = (extension.target.clone(), extension.clone());
         self.intents.borrow_mut().extend([intent]);
         Ok(())

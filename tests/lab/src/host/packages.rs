@@ -20,6 +20,7 @@ const NEEDED: &[&str] = &[
     "dmeventd",
     "thin-provisioning-tools",
     "e2fsprogs",
+    "xfsprogs",
     "iproute2",
     "procps",
     "strace",

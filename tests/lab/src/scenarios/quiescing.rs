@@ -19,8 +19,8 @@ use crate::wait::wait_until;
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new(
         "a_database_that_was_held_is_whole_in_the_snapshot",
-        "MariaDB under load, held by its hook: tables are clean, all that was committed before is there, nothing torn; \
-         without the hook they are not",
+        "MariaDB under load on ext4 and XFS, held by its hook: tables are clean, all that was committed before is there, \
+         nothing torn; without the hook they are not",
         database_is_whole,
     )
     .deadline(LONG)
@@ -44,8 +44,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 const LONG: Duration = Duration::from_secs(600);
 /// For which a database may hold still, on an emulated machine.
 const HELD_MAX_MS: u64 = 2000;
-const MOUNT: &str = "/run/database";
-const COPY: &str = "/run/copy";
 
 fn create(arguments: &[&str]) -> Result<Output> {
     cowherd(&[&["snapshot", "create"], arguments].concat())
@@ -57,16 +55,59 @@ fn jobs() -> Result<Vec<Value>> {
     serde_json::from_str(&output.stdout).context("the jobs")
 }
 
+/// Where a database lives, and how a snapshot of it is mounted read-only beside it.
+struct Home {
+    volume: &'static str,
+    mount: &'static str,
+    kind: &'static str,
+    options: &'static str,
+}
+
+const EXT4: Home = Home {
+    volume: "db",
+    mount: "/run/database",
+    kind: "ext4",
+    options: "ro,noload",
+};
+/// A snapshot has the identity of its origin, which is mounted.
+const XFS: Home = Home {
+    volume: "dbx",
+    mount: "/run/another",
+    kind: "xfs",
+    options: "ro,nouuid",
+};
+
+impl Home {
+    fn make(&self, vg: &Vg) -> Result<()> {
+        let device = vg.thick(self.volume, Size::mib(400))?;
+        let Self { mount, kind, .. } = self;
+        sh(&format!(
+            "modprobe {kind}; mkfs.{kind} -q {device} && mkdir -p {mount} && mount {device} {mount}"
+        ))
+        .map(drop)
+    }
+
+    fn data(&self) -> String {
+        format!("{}/data", self.mount)
+    }
+
+    /// Has the database of a snapshot of this one's copied to the other home, as it is.
+    fn copy(&self, snapshot: &str, to: &Self) -> Result<Server> {
+        let (options, data) = (self.options, to.data());
+        sh(&format!(
+            "mkdir -p /run/snap && mount -o {options} /dev/vg0/{snapshot} /run/snap && rm -rf {data} && \
+             cp -a /run/snap/data {data}; umount /run/snap; ls {data}"
+        ))?;
+        Server::start(&data)
+    }
+}
+
 /// The data of a database on a volume of its own.
 fn database(vg: &Vg) -> Result<Server> {
-    let device = vg.thick("db", Size::mib(400))?;
-    sh(&format!(
-        "modprobe ext4; mkfs.ext4 -q {device} && mkdir -p {MOUNT} && mount {device} {MOUNT}"
-    ))?;
-    let data = format!("{MOUNT}/data");
-    mariadb::install(&data)?;
+    EXT4.make(vg)?;
+    mariadb::install(&EXT4.data())?;
     mariadb::install_hook()?;
-    let server = Server::start(&data)?;
+    let server = Server::start(&EXT4.data())?;
     server.make_tables()?;
     Ok(server)
 }
@@ -84,24 +125,10 @@ fn database_is_whole(lab: &mut Lab) -> Result<()> {
     let server = database(&vg)?;
     let guard = Cowherd::ready(Some(&config(&server)), &[])?;
     let load = server.load()?;
-
-    let before = load.acknowledged();
-    let output = create(&[
-        "vg0/db", "--name", "held", "--size", "200MiB", "--hook", "db",
-    ])?;
-    ensure!(output.success(), "{output}");
-    let after = load.acknowledged();
-    let result = jobs()?[0]["result"].clone();
-    ensure!(result["consistency"] == "application", "{result}");
-    let held = result["held_ms"].as_u64().context("held_ms")?;
-    println!("HELD {held} ms; {before} rows were acknowledged before, {after} after");
-    ensure!(held < HELD_MAX_MS, "it was held for {held} ms");
-    let line = sh("tail -1 /var/lib/cowherd/journal.jsonl")?;
-    ensure!(line.contains(&format!("held for {held} ms")), "{line}");
-
+    let span = held(&EXT4, "held", &load)?;
     // The same without: what is checked here can be otherwise.
     wait_until("the load goes on", DEADLINE, || {
-        load.acknowledged() > after + 20
+        load.acknowledged() > span.1 + 20
     })?;
     let output = create(&["vg0/db", "--name", "torn", "--size", "200MiB"])?;
     ensure!(output.success(), "{output}");
@@ -109,14 +136,8 @@ fn database_is_whole(lab: &mut Lab) -> Result<()> {
     drop(guard.stop()?);
     server.stop()?;
 
-    let copy = vg.thick("copy", Size::mib(400))?;
-    sh(&format!(
-        "mkfs.ext4 -q {copy} && mkdir -p {COPY} && mount {copy} {COPY}"
-    ))?;
-    let copied = copied_database("held")?;
-    is_whole(&copied, before, after)?;
-    copied.stop()?;
-    let torn = copied_database("torn")?;
+    XFS.make(&vg)?;
+    let torn = EXT4.copy("torn", &XFS)?;
     let told = torn.check("myisam")?;
     ensure!(
         told != "OK",
@@ -124,22 +145,46 @@ fn database_is_whole(lab: &mut Lab) -> Result<()> {
     );
     println!("without a hook: {told}");
     torn.stop()?;
-    sh(&format!("umount {COPY} {MOUNT}"))?;
+    let copied = EXT4.copy("held", &XFS)?;
+    is_whole(&copied, span)?;
+
+    // The other way round: from XFS.
+    copied.ask("DROP DATABASE held")?;
+    copied.make_tables()?;
+    let guard = Cowherd::ready(Some(&config(&copied)), &[])?;
+    let load = copied.load()?;
+    let span = held(&XFS, "heldx", &load)?;
+    drop(load);
+    drop(guard.stop()?);
+    let back = XFS.copy("heldx", &EXT4)?;
+    is_whole(&back, span)?;
+    back.stop()?;
+    copied.stop()?;
+    sh(&format!("umount {} {}", EXT4.mount, XFS.mount))?;
     vg.remove()
 }
 
-/// A server on a copy of what is in a snapshot, which is mounted as it is.
-fn copied_database(snapshot: &str) -> Result<Server> {
-    sh(&format!(
-        "mkdir -p /run/snap && mount -o ro,noload /dev/vg0/{snapshot} /run/snap && rm -rf {COPY}/data && \
-         cp -a /run/snap/data {COPY}/data; umount /run/snap; ls {COPY}/data"
-    ))?;
-    Server::start(&format!("{COPY}/data"))
+/// Takes a snapshot while the database is held, and gives how many rows were acknowledged before it and after.
+fn held(home: &Home, name: &str, load: &Load) -> Result<(u64, u64)> {
+    let before = load.acknowledged();
+    let volume = format!("vg0/{}", home.volume);
+    let output = create(&[&volume, "--name", name, "--size", "150MiB", "--hook", "db"])?;
+    ensure!(output.success(), "{output}");
+    let after = load.acknowledged();
+    let result = jobs()?[0]["result"].clone();
+    ensure!(result["consistency"] == "application", "{result}");
+    let held = result["held_ms"].as_u64().context("held_ms")?;
+    let kind = home.kind;
+    println!("HELD {kind} {held} ms; {before} rows were acknowledged before, {after} after");
+    ensure!(held < HELD_MAX_MS, "it was held for {held} ms");
+    let line = sh("tail -1 /var/lib/cowherd/journal.jsonl")?;
+    ensure!(line.contains(&format!("held for {held} ms")), "{line}");
+    Ok((before, after))
 }
 
 /// Every table is clean, and holds the counters from 1 on without a gap, up to one that was written while the
 /// snapshot was asked for.
-fn is_whole(server: &Server, before: u64, after: u64) -> Result<()> {
+fn is_whole(server: &Server, (before, after): (u64, u64)) -> Result<()> {
     let mut lasts = Vec::new();
     for table in TABLES {
         let told = server.check(table)?;
@@ -201,7 +246,9 @@ fn killed_while_held(lab: &mut Lab) -> Result<()> {
     ensure!(server.is_locked(), "the lock is not held");
     ensure!(sh("ls /var/lib/cowherd/leases | wc -l")? == "2");
     // A store in the group is not kept waiting by who is asked.
-    sh(&format!("dd if=/dev/urandom of={other} bs=1M count=14 oflag=direct 2>/dev/null"))?;
+    sh(&format!(
+        "dd if=/dev/urandom of={other} bs=1M count=14 oflag=direct 2>/dev/null"
+    ))?;
     wait_until("a store in the same group is extended", DEADLINE, || {
         lv_size("vg0/store").is_ok_and(|size| size > STORE.as_bytes())
     })?;
@@ -234,7 +281,7 @@ fn killed_while_held(lab: &mut Lab) -> Result<()> {
     drop(load);
     drop(next.stop()?);
     server.stop()?;
-    sh(&format!("umount {MOUNT}"))?;
+    sh(&format!("umount {}", EXT4.mount))?;
     vg.remove()
 }
 
