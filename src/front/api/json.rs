@@ -11,12 +11,15 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use crate::model::bounds::shown;
 use crate::model::refusal::{Code, Refusal};
 
+/// `serde_json` reads a float to within the last few of its 53 bits. Below 2^48 that is never another whole number.
+const EXACT_END: f64 = 281_474_976_710_656.0;
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Tree {
     Null,
     Bool(bool),
     Whole(u64),
-    /// A negative number, or one with a fraction or an exponent.
+    /// A negative number, one with a fraction, or one that may have been rounded.
     Number(f64),
     Text(String),
     List(Vec<Tree>),
@@ -226,8 +229,19 @@ impl<'de> Visitor<'de> for Reader {
         Ok(Tree::Number(number as f64))
     }
 
+    /// To JSON 267.0 and 2.67e2 are whole as well, and some clients write them so.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole, and in range"
+    )]
     fn visit_f64<E: Error>(self, number: f64) -> Result<Tree, E> {
-        Ok(Tree::Number(number))
+        let is_exact = number.fract() == 0.0 && (0.0..EXACT_END).contains(&number);
+        Ok(if is_exact {
+            Tree::Whole(number as u64)
+        } else {
+            Tree::Number(number)
+        })
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Tree, E> {
@@ -251,5 +265,31 @@ impl<'de> Visitor<'de> for Reader {
             }
         }
         Ok(Tree::Object(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_whole_is_taken_however_it_is_written() {
+        for (text, expected) in [
+            ("267", Some(267)),
+            ("267.0", Some(267)),
+            ("2.67e2", Some(267)),
+            ("-0.0", Some(0)),
+            ("281474976710655.0", Some((1 << 48) - 1)),
+            ("281474976710656", Some(1 << 48)),
+            ("281474976710656.0", None),
+            ("9007199254740991.0", None),
+            ("1e16", None),
+            ("267.5", None),
+            ("-1.0", None),
+            ("-1", None),
+        ] {
+            let tree: Tree = serde_json::from_str(text).expect("a number");
+            assert_eq!(tree.size("size").ok(), expected, "{text} is {tree:?}");
+        }
     }
 }

@@ -15,8 +15,9 @@ Usage: cargo lab COMMAND
 
   test [NAME...]      without names: format, lints, all cargo tests and all scenarios;
                       with names: only those scenarios; by name only: monitoring,
-                      a real Prometheus and Alertmanager that watch a guest, and
-                      what list says so of
+                      a real Prometheus and Alertmanager that watch a guest; schema,
+                      in which schemathesis tries the API's document on a guest;
+                      and what list says so of
   list                the scenarios, one line each
   demo [--for SECS] [--port PORT]
                       a guest whose volumes fill while cowherd extends them, with its
@@ -40,6 +41,8 @@ the kernel, and the console of every guest under consoles/.";
 
 /// Where cowherd listens unless told otherwise.
 pub const PAGE_PORT: u16 = 10845;
+/// Where the API is served in guests.
+pub const API_PORT: u16 = 10846;
 /// An `exec` guest without `--timeout` is ended after this long.
 const EXEC_TIMEOUT: Duration = Duration::from_secs(300);
 /// Enough for LVM and a handful of pools; the overlay lives in it too.

@@ -12,6 +12,18 @@ pub const STEP: &str = "LAB-STEP";
 /// The file in the out folder.
 pub const FILE: &str = "verdicts";
 
+/// Files in the out folder of a guest that serves the API.
+pub mod served {
+    pub const CERTIFICATE: &str = "cert.pem";
+    pub const TOKEN: &str = "token";
+    /// Of a snapshot that there is.
+    pub const UUID: &str = "uuid";
+    /// All is made, the guard is ready.
+    pub const READY: &str = "served";
+    /// The host has asked all that it wanted.
+    pub const END: &str = "end";
+}
+
 /// What the guest does while it is monitored: each when a file of that name appears in the out folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use cowherd::front::api::{DOCUMENT, ROUTES};
+use cowherd::front::api::{DOCUMENT, ROUTES, parse};
 use cowherd::model::action::{
     Create, Extend, JobState, Label, Merge, SnapshotKind, StoreSize, Verb,
 };
 use cowherd::model::quiesce::{Consistency, Quiesce, QuiesceMode};
 use cowherd::model::refusal::Code;
+use hyper::Method;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::{confirmation, job, planned, volumes};
@@ -187,6 +189,87 @@ fn bodies_of_requests_have_no_other_fields() {
     assert_eq!(ways.len(), 4);
     for schema in whole.iter().chain(&ways) {
         assert_eq!(schema["additionalProperties"], false, "{schema}");
+    }
+}
+
+/// Whether a value is what a schema says of fields that go together, as far as this document says so.
+fn allows(document: &Value, schema: &Value, value: &Value) -> bool {
+    let schema = followed(document, schema);
+    let len = value.as_array().map(Vec::len);
+    let in_range = |key: &str, holds: fn(u64, u64) -> bool| match (schema[key].as_u64(), len) {
+        (Some(bound), Some(len)) => holds(u64::try_from(len).expect("a few"), bound),
+        _ => true,
+    };
+    let has = |name: &Value| value.get(name.as_str().expect("a name")).is_some();
+    let ways = |key: &str| schema[key].as_array().cloned();
+    let fields = schema["properties"].as_object().into_iter().flatten();
+    let mut given = fields.filter_map(|(name, schema)| Some((schema, value.get(name)?)));
+    in_range("minItems", |len, min| len >= min)
+        && in_range("maxItems", |len, max| len <= max)
+        && schema.get("const").is_none_or(|only| value == only)
+        && ways("enum").is_none_or(|all| all.contains(value))
+        && schema["type"].as_str().is_none_or(|kind| match kind {
+            "object" => value.is_object(),
+            "null" => value.is_null(),
+            _ => true,
+        })
+        && ways("required").is_none_or(|names| names.iter().all(has))
+        && given.all(|(schema, value)| allows(document, schema, value))
+        && ways("anyOf").is_none_or(|ways| ways.iter().any(|way| allows(document, way, value)))
+        && ways("oneOf").is_none_or(|ways| ways.iter().any(|way| allows(document, way, value)))
+}
+
+#[test]
+fn it_says_what_goes_together() {
+    let document = document();
+    let headers = [
+        ("host", "localhost"),
+        ("idempotency-key", "k1"),
+        ("content-type", "application/json"),
+    ];
+    let headers = headers.map(|(name, value)| {
+        let value = HeaderValue::from_static(value);
+        (HeaderName::from_static(name), value)
+    });
+    let headers = HeaderMap::from_iter(headers);
+    for (body, is_taken) in [
+        (json!({}), true),
+        (json!({"quiesce": null}), true),
+        (json!({"quiesce": {}}), false),
+        (json!({"quiesce": {"hooks": []}}), false),
+        (json!({"quiesce": {"hooks": ["app"]}}), true),
+        (
+            json!({"quiesce": {"hooks": ["app"], "mode": "best_effort"}}),
+            true,
+        ),
+        (json!({"quiesce": {"hooks": [], "mode": "required"}}), false),
+        (json!({"quiesce": {"mode": "best_effort"}}), false),
+        (json!({"quiesce": {"mode": "none"}}), true),
+        (
+            json!({"quiesce": {"hooks": ["app"], "mode": "none"}}),
+            false,
+        ),
+        (json!({"with": []}), true),
+        (json!({"with": ["vg0/log"]}), false),
+        (json!({"with": ["vg0/log"], "quiesce": null}), false),
+        (
+            json!({"with": ["vg0/log"], "quiesce": {"mode": "none"}}),
+            true,
+        ),
+        (
+            json!({"with": ["vg0/log"], "quiesce": {"hooks": ["app"]}}),
+            true,
+        ),
+    ] {
+        let line = "/api/v1/volumes/vg0%2Fvm101/snapshots";
+        let call = parse(&Method::POST, line, &headers, body.to_string().as_bytes());
+        assert_eq!(call.is_ok(), is_taken, "{body} is {call:?}");
+        let schema = &document["components"]["schemas"]["Create"];
+        assert_eq!(
+            allows(&document, schema, &body),
+            is_taken,
+            "{body} in the document"
+        );
     }
 }
 

@@ -189,7 +189,7 @@ our own tag to protect | POST V/snapshots | K;J | {"tags": ["ok", "cowherd.prote
 size 0 | POST S/extend | K;J | {"size_bytes": 0} | invalid_size
 a negative size | POST S/extend | K;J | {"size_bytes": -1} | invalid_size
 a size with a fraction | POST S/extend | K;J | {"size_bytes": 1.5} | invalid_size
-a size with an exponent | POST S/extend | K;J | {"size_bytes": 1e3} | invalid_size
+a size that may be rounded | POST S/extend | K;J | {"size_bytes": 1e16} | invalid_size
 more than 64 bits | POST S/extend | K;J | {"size_bytes": 99999999999999999999} | invalid_size
 more than 8 EiB | POST S/extend | K;J | {"size_bytes": 9223372036854775809} | invalid_size
 a size as LVM takes it | POST S/extend | K;J | {"size_bytes": "10M"} | invalid_size

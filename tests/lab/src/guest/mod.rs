@@ -18,6 +18,7 @@ pub mod processes;
 pub mod root;
 pub mod runner;
 pub mod scrapes;
+pub mod served;
 pub mod sh;
 pub mod slow;
 pub mod writer;
@@ -70,6 +71,7 @@ pub fn run(words: &[String]) -> Result<u8> {
         ["hog", leave, done] => memory::hog(leave, done),
         ["demo", rest @ ..] => demo::demo(rest),
         ["monitored"] => monitored::monitored(),
+        ["served"] => served::served(),
         ["bench", rest @ ..] => bench::bench(rest),
         other => bail!("no guest verb {other:?}"),
     }

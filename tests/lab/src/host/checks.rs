@@ -6,8 +6,17 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Host, alerts, monitoring, rounds, tool, workspace};
+use super::{Host, alerts, monitoring, rounds, schema, tool, workspace};
 use crate::scenarios::{self, Scenario};
+
+type Check = fn(&Host) -> Result<()>;
+type ByName = (&'static str, Check);
+
+/// They take six minutes each, and the whole must stay well below an hour.
+const BY_NAME: [ByName; 2] = [
+    (monitoring::NAME, monitoring::check),
+    (schema::NAME, schema::check),
+];
 
 /// What was run and how it came out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,8 +45,10 @@ impl Tally {
 
 pub fn test(names: &[String]) -> Result<u8> {
     let chosen = chosen(names)?;
-    // By name only: it takes six minutes, and the whole must stay well below an hour.
-    let is_monitored = names.iter().any(|name| name == monitoring::NAME);
+    let by_name = BY_NAME
+        .iter()
+        .filter(|(name, _)| names.iter().any(|n| n == name));
+    let by_name: Vec<&ByName> = by_name.collect();
     let start = Instant::now();
     let host = Host::prepare()?;
     let mut steps = Vec::new();
@@ -51,13 +62,13 @@ pub fn test(names: &[String]) -> Result<u8> {
         if !chosen.is_empty() {
             steps.push(run_scenarios(&host, &chosen)?);
         }
-        if is_monitored {
-            steps.push(monitored(&host)?);
+        for (name, check) in by_name {
+            steps.push(checked(name, *check, &host)?);
         }
     } else {
         println!("lab: no scenario ran");
         let not_run = Tally {
-            ignored: chosen.len() + usize::from(is_monitored),
+            ignored: chosen.len() + by_name.len(),
             ..Tally::default()
         };
         steps.push(("scenarios", not_run));
@@ -67,10 +78,15 @@ pub fn test(names: &[String]) -> Result<u8> {
 
 fn chosen(names: &[String]) -> Result<Vec<Scenario>> {
     let all = scenarios::all();
-    let known = |name: &String| name == monitoring::NAME || all.iter().any(|s| s.name == name);
+    let by_name = || BY_NAME.iter().map(|(name, _)| *name);
+    let known = |name: &String| {
+        by_name()
+            .chain(all.iter().map(|s| s.name))
+            .any(|n| n == name)
+    };
     if let Some(unknown) = names.iter().find(|n| !known(n)) {
         let mut list: Vec<&str> = all.iter().map(|s| s.name).collect();
-        list.push(monitoring::NAME);
+        list.extend(by_name());
         bail!(
             "no scenario {unknown:?}; there are:\n  {}",
             list.join("\n  ")
@@ -163,9 +179,9 @@ fn run_scenarios(host: &Host, chosen: &[Scenario]) -> Result<Step> {
     Ok(("scenarios", tally))
 }
 
-fn monitored(host: &Host) -> Result<Step> {
-    let passed = announced(monitoring::NAME, || {
-        Ok(match monitoring::check(host) {
+fn checked(name: &'static str, check: Check, host: &Host) -> Result<Step> {
+    let passed = announced(name, || {
+        Ok(match check(host) {
             Ok(()) => true,
             Err(error) => {
                 println!("  FAIL  {error:#}");
@@ -173,7 +189,7 @@ fn monitored(host: &Host) -> Result<Step> {
             }
         })
     })?;
-    Ok((monitoring::NAME, Tally::of_one(passed)))
+    Ok((name, Tally::of_one(passed)))
 }
 
 fn announced(name: &str, check: impl FnOnce() -> Result<bool>) -> Result<bool> {

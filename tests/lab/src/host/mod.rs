@@ -15,6 +15,7 @@ pub mod packages;
 pub mod qemu;
 pub mod rounds;
 pub mod run_dir;
+pub mod schema;
 pub mod tool;
 pub mod vmlinux;
 pub mod workspace;

@@ -2,6 +2,7 @@
 //! A scenario's name is its claim. Nothing here starts QEMU or knows the host.
 
 mod administering;
+mod admitting;
 mod asking;
 mod auditing;
 mod coexisting;
@@ -142,6 +143,7 @@ pub fn all() -> Vec<Scenario> {
         serving::SCENARIOS,
         refusing::SCENARIOS,
         asking::SCENARIOS,
+        admitting::SCENARIOS,
         quiescing::SCENARIOS,
         sick_root::SCENARIOS,
         comparing::SCENARIOS,

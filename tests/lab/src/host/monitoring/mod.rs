@@ -15,6 +15,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
+pub(super) use self::servers::{folder, free_port};
+
 use self::receiver::Receiver;
 use self::servers::Server;
 use super::Host;

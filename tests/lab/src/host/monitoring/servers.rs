@@ -99,14 +99,14 @@ impl Server {
 }
 
 /// Where the servers keep what they have; empty at the start.
-pub(super) fn folder(name: &str) -> Result<PathBuf> {
+pub(in super::super) fn folder(name: &str) -> Result<PathBuf> {
     let folder = workspace::made(name)?;
     fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
     workspace::made(name)
 }
 
 /// A port of the loopback that nobody listens on.
-pub(super) fn free_port() -> Result<u16> {
+pub(in super::super) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("finding a free port")?;
     Ok(listener.local_addr()?.port())
 }
