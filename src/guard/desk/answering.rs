@@ -14,6 +14,7 @@ use crate::model::action::{
 use crate::model::journal::RecordKind;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::Task;
+use crate::model::tally::Happening;
 use crate::model::time::UnixSeconds;
 
 use super::super::clock;
@@ -177,6 +178,7 @@ impl Office {
         self.journal.write(entry.intent(now.wall))?;
         let id = job.id.clone();
         self.jobs().add(entry);
+        self.note(Happening::Queued);
         // The queue is longer than jobs may wait; a worker that has ended shows as jobs that never begin.
         let _ = orders.send(Order::Do(id));
         Ok(Reply::Job {
@@ -187,6 +189,7 @@ impl Office {
 
     /// What cannot be put on record has been refused all the same.
     pub(super) fn record_refusal(&self, ask: &Ask, refusal: &Refusal) {
+        self.note(Happening::Refused(refusal.code));
         let (verb, target) = match &ask.question {
             Question::Act(act) | Question::Confirm(act) => {
                 (Some(act.action.verb()), Some(act.target.to_string()))

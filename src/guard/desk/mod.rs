@@ -37,8 +37,10 @@ use crate::model::action::{Answered, Ask, Caller, Question, Reply};
 use crate::model::policy::Policy;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::remote::Remote;
+use crate::model::tally::Happening;
 
 use super::front::Line as FrontLine;
+use super::message::Input;
 use super::workers::{self, Inputs};
 
 pub use door::{Door, TokenFault, read_token};
@@ -99,6 +101,7 @@ struct Office {
     journal: Journal,
     leases: Leases,
     front: FrontLine,
+    inputs: Inputs,
     jobs: Mutex<Jobs>,
     tokens: Mutex<Tokens>,
     /// Nothing when nobody comes in over the network.
@@ -141,6 +144,7 @@ impl Desk {
             journal,
             leases,
             front,
+            inputs,
             jobs: Mutex::default(),
             tokens: Mutex::new(Tokens::new()),
         });
@@ -152,7 +156,6 @@ impl Desk {
             let worker = Worker {
                 office: &working,
                 grants: &grants,
-                inputs: &inputs,
                 wishes: 0,
                 merging: VecDeque::new(),
                 latest: None,
@@ -242,6 +245,11 @@ impl Office {
         self.front.answer(generation, Answered { number, answer });
     }
 
+    /// Has it counted by the engine. When that has gone, nobody looks at counts any more.
+    fn note(&self, happening: Happening) {
+        let _ = self.inputs.send(Input::Asked(happening));
+    }
+
     /// Whoever may open the socket is not yet somebody who may use it.
     fn admit(&self, asked: &Asked) -> Result<(), Refusal> {
         let caller = &asked.ask.caller;
@@ -302,6 +310,7 @@ impl Office {
         };
         let unfinished = self.jobs().restore(lines);
         for id in unfinished {
+            self.note(Happening::Queued);
             let _ = orders.send(Order::Reconcile(id));
         }
     }

@@ -11,6 +11,7 @@ use crate::model::action::{JobResult, JobTarget};
 use crate::model::quiesce::{Consistency, HookRun, Quiesce, QuiesceMode};
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::Task;
+use crate::model::tally::Happening;
 use crate::model::volume::Volume;
 
 use super::super::clock;
@@ -26,6 +27,7 @@ pub(super) fn run_down(office: &Office) {
         if has_let_go {
             tracing::warn!(detail = line, "let go what a former guard had held still");
         } else {
+            office.note(Happening::Stuck);
             tracing::error!(
                 detail = line,
                 "what a former guard had held still may be so yet"
@@ -54,6 +56,7 @@ pub(super) fn take(
     let taken = hold_and_run(office, entry, &quiesce, &tell);
     for run in &taken.runs {
         if let Some(stuck) = &run.stuck {
+            office.note(Happening::Stuck);
             tracing::error!(
                 job = entry.job.id,
                 hook = run.name.as_str(),

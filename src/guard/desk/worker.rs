@@ -16,11 +16,11 @@ use crate::model::journal::RecordKind;
 use crate::model::names::{Name, VolumeId};
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::{Step, Task};
+use crate::model::tally::Happening;
 use crate::observe::device_mapper::DeviceMapper;
 
 use super::super::clock;
 use super::super::message::Input;
-use super::super::workers::Inputs;
 use super::jobs::Entry;
 use super::journal::Line;
 use super::seeing::Seen;
@@ -52,7 +52,6 @@ enum Begun {
 pub(super) struct Worker<'a> {
     pub(super) office: &'a Office,
     pub(super) grants: &'a Receiver<u64>,
-    pub(super) inputs: &'a Inputs,
     /// Counts wishes: a grant that comes too late is told from the next one.
     pub(super) wishes: u64,
     /// Jobs whose snapshots the kernel merges.
@@ -111,7 +110,8 @@ impl Worker<'_> {
         let number = self.wishes;
         let group = task.id.vg.clone();
         let gone = |_| Refusal::new(Code::GuardUnavailable, "the guard ends");
-        self.inputs
+        self.office
+            .inputs
             .send(Input::Wish {
                 group: group.clone(),
                 number,
@@ -135,7 +135,8 @@ impl Worker<'_> {
             Err(Refusal::new(Code::Busy, detail))
         };
         let name = task.name.vg.clone();
-        self.inputs
+        self.office
+            .inputs
             .send(Input::Waived {
                 group,
                 name,
@@ -280,7 +281,14 @@ impl Worker<'_> {
             Err(refusal) if refusal.code == Code::Interrupted => JobState::Interrupted,
             Err(_) => JobState::Failed,
         };
-        self.office.jobs().end(&entry.job.id, end, state, now);
+        let held_ms = end.as_ref().ok().and_then(|result| result.held_ms);
+        let before = self.office.jobs().end(&entry.job.id, end, state, now);
+        self.office.note(Happening::Ended {
+            verb: entry.job.verb,
+            was_running: before == Some(JobState::Running),
+            has_failed: state != JobState::Succeeded,
+            held: held_ms.map(Duration::from_millis),
+        });
     }
 
     fn look_after_merges(&mut self) {
@@ -329,7 +337,10 @@ impl Worker<'_> {
             phase: phase.to_owned(),
             percent,
         };
-        self.office.jobs().progress(id, progress);
+        let has_begun = self.office.jobs().progress(id, progress);
+        if has_begun {
+            self.office.note(Happening::Begun);
+        }
     }
 }
 
