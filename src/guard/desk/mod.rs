@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Nothing here is in the guard's way: threads of its own wait for lvm and for the disk, and a volume group that is
-//! being extended is waited for. The engine says when a group is free.
+//! being extended is waited for. The engine says when a group is free, and counts what becomes of everything. The reader
+//! also sees, once a minute, how much has been written to each volume: the stores of snapshots are sized by that.
 
 mod answering;
 mod door;
@@ -38,6 +39,7 @@ use crate::model::policy::Policy;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::remote::Remote;
 use crate::model::tally::Happening;
+use crate::model::writes::Writes;
 
 use super::front::Line as FrontLine;
 use super::message::Input;
@@ -103,6 +105,7 @@ struct Office {
     front: FrontLine,
     inputs: Inputs,
     jobs: Mutex<Jobs>,
+    writes: Mutex<Writes>,
     tokens: Mutex<Tokens>,
     /// Nothing when nobody comes in over the network.
     porter: Option<Porter>,
@@ -146,6 +149,7 @@ impl Desk {
             front,
             inputs,
             jobs: Mutex::default(),
+            writes: Mutex::default(),
             tokens: Mutex::new(Tokens::new()),
         });
         let (questions, queue) = sync_channel(QUEUE);
@@ -235,6 +239,10 @@ impl Office {
     fn jobs(&self) -> MutexGuard<'_, Jobs> {
         // Whoever panicked left whole entries behind.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writes(&self) -> MutexGuard<'_, Writes> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tokens(&self) -> MutexGuard<'_, Tokens> {

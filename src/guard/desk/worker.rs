@@ -9,7 +9,7 @@ use crate::act::Hands;
 use crate::act::snapshot::{self, Done, Registry};
 use crate::command::Finished;
 use crate::model::access::Access;
-use crate::model::action::{Action, JobResult, JobState, Progress};
+use crate::model::action::{Action, JobResult, JobState, Progress, StoreSize};
 use crate::model::cause::chain;
 use crate::model::inventory::CowStatus;
 use crate::model::journal::RecordKind;
@@ -345,7 +345,7 @@ impl Worker<'_> {
 }
 
 impl Entry {
-    /// As it was decided: a name that was made up stays.
+    /// As it was decided: a name that was made up stays, and so does a size.
     fn fixed(&self) -> crate::model::action::Act {
         let mut act = self.act.clone();
         if let (Action::Create(create), Step::Create(new)) = (&mut act.action, &self.task.step) {
@@ -361,6 +361,10 @@ impl Entry {
             } else {
                 suffix
             };
+            // Another rate by now makes no other size of what was promised.
+            if let (true, Some(store)) = (is_one, new.store) {
+                create.size = Some(StoreSize::Bytes(store.0));
+            }
         }
         act
     }

@@ -19,6 +19,7 @@ mod serving;
 mod sick_disks;
 mod sick_host;
 mod sick_root;
+mod sizing;
 mod stopping;
 mod writer;
 
@@ -142,6 +143,7 @@ pub fn all() -> Vec<Scenario> {
         serving::SCENARIOS,
         refusing::SCENARIOS,
         asking::SCENARIOS,
+        sizing::SCENARIOS,
         quiescing::SCENARIOS,
         sick_root::SCENARIOS,
         comparing::SCENARIOS,
