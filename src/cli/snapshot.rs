@@ -65,7 +65,8 @@ pub(super) struct CreateArguments {
     /// Kind of snapshot; auto takes that of the origin
     #[arg(long = "type", value_name = "TYPE", default_value = "auto")]
     kind: Kind,
-    /// Size of the store of a thick one, such as 10GiB, or 15% of the origin
+    /// Size of the store of a thick one, such as 10GiB, or 15% of the origin; auto, as without it, is for what is written
+    /// to the origin meanwhile
     #[arg(long, value_parser = values::store_size)]
     size: Option<StoreSize>,
     /// How long it is kept at least, such as 7d: then it may be removed to make room

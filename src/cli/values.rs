@@ -25,7 +25,7 @@ const SPANS: [(&str, u64); 6] = [
 const SIZE_EXPECTED: &str =
     "expected a size such as 10GiB, 1.5 TiB or a number of bytes, from 1 byte to less than 8 EiB";
 const STORE_EXPECTED: &str = "expected a size such as 10GiB, 512 MiB or a number of bytes, from 1 byte to less \
-                              than 8 EiB, or a part of the origin such as 15%";
+                              than 8 EiB, a part of the origin such as 15%, or auto";
 const SPAN_EXPECTED: &str =
     "expected a whole number of s, min, h, d or w, such as 90min or 7d, from 1s to 10 years";
 const VOLUME_EXPECTED: &str = "expected VG/LV, such as vg0/home, or the uuid of a volume";
@@ -75,6 +75,9 @@ pub(super) fn size_ceil(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn store_size(text: &str) -> Result<StoreSize, String> {
+    if text == "auto" {
+        return Ok(StoreSize::Auto);
+    }
     let size = match text.strip_suffix('%') {
         Some(number) => percent(number).map(StoreSize::PercentOfOrigin),
         None => bytes_ceil(text).map(StoreSize::Bytes),
@@ -280,6 +283,7 @@ mod tests {
     fn a_part_of_the_origin_is_a_whole_number_of_percent() {
         assert_eq!(store_size("15%"), Ok(StoreSize::PercentOfOrigin(15)));
         assert_eq!(store_size("100 %"), Ok(StoreSize::PercentOfOrigin(100)));
+        assert_eq!(store_size("auto"), Ok(StoreSize::Auto));
         for text in [
             "%",
             "0%",
@@ -396,6 +400,7 @@ mod tests {
         #[test]
         fn any_text_is_a_size_or_a_complaint(text in prop_oneof![any::<String>(), nearly_a_size()]) {
             match store_size(&text) {
+                Ok(StoreSize::Auto) => assert_eq!(text, "auto"),
                 Ok(StoreSize::Bytes(bytes)) => {
                     assert!(bytes > 0 && i64::try_from(bytes).is_ok());
                     assert!(text.starts_with(|c: char| c.is_ascii_digit()));

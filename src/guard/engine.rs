@@ -13,7 +13,7 @@ use crate::model::names::{Name, Resource, Uuid, VolumeName};
 use crate::model::plan::{Hold, Plan};
 use crate::model::policy::Policy;
 use crate::model::reason::Reason;
-use crate::model::tally::{Collector, CollectorRun, Lifeboat, Tally, Wake};
+use crate::model::tally::{Actions, Collector, CollectorRun, Lifeboat, Tally, Wake};
 use crate::model::time::{Moment, Now};
 use crate::model::view::{Build, Event};
 
@@ -134,7 +134,8 @@ impl Engine {
             input,
             Input::Tick | Input::Looked { .. } | Input::Stirred { .. }
         ) {
-            self.is_settled = false;
+            // What callers ask for is counted, and decides nothing.
+            self.is_settled &= matches!(input, Input::Asked(_));
             self.note_news(News::Change);
         }
         match input {
@@ -178,6 +179,7 @@ impl Engine {
                 name,
                 number,
             } => self.waived(&group, name, number, now),
+            Input::Asked(happening) => self.tally.actions.get_or_insert_default().note(happening),
             Input::MetadataChanged => {
                 self.others_changed = now.moment;
                 self.want_report(now.moment);
@@ -231,6 +233,11 @@ impl Engine {
     /// Where guard and lvm live.
     pub fn note_lifeboat(&mut self, lifeboat: Lifeboat) {
         self.tally.lifeboat = lifeboat;
+    }
+
+    /// Callers may ask for something.
+    pub fn note_desk(&mut self) {
+        self.tally.actions = Some(Actions::default());
     }
 
     /// A former guard had somebody suspended for this group.

@@ -8,7 +8,7 @@ use crate::model::inventory::Inventory;
 use crate::model::names::{Name, Uuid, VolumeId};
 use crate::model::plan::{Extension, Outcome};
 use crate::model::relief::{Relief, Relieved};
-use crate::model::tally::Wake;
+use crate::model::tally::{Happening, Wake};
 use crate::model::time::Moment;
 use crate::model::units::Bytes;
 use crate::model::view::View;
@@ -80,6 +80,8 @@ pub enum Input {
         name: Name,
         number: u64,
     },
+    /// What became of something that a caller asked the desk for.
+    Asked(Happening),
     /// Some lvm command, perhaps one of ours, has changed LVM's metadata.
     MetadataChanged,
     /// What the lifeboat carries was renewed, or could not be.

@@ -140,6 +140,9 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         inputs: inputs.clone(),
     };
     shell.engine.note_lifeboat(lifeboat);
+    if options.api.is_some() {
+        shell.engine.note_desk();
+    }
     let backups = options.berth.backups().to_owned();
     devices::follow_changes(backups, shell.inputs.clone()).map_err(thread_error)?;
     if let Berth::Aboard(manifest) = options.berth {

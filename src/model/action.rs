@@ -144,7 +144,7 @@ pub struct Create {
     pub name: Option<Name>,
     #[serde(rename = "type")]
     pub kind: SnapshotKind,
-    /// Of the store of a copy-on-write snapshot; a thin one has none.
+    /// Of the store of a copy-on-write snapshot; a thin one has none. Without it is `auto`.
     pub size: Option<StoreSize>,
     pub read_only: bool,
     /// Of a thin snapshot, which else stays inactive. A copy-on-write one always is active.
@@ -177,6 +177,8 @@ pub enum SnapshotKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum StoreSize {
+    /// What is written to the origin meanwhile, as far as that has been measured.
+    Auto,
     Bytes(u64),
     PercentOfOrigin(u32),
 }

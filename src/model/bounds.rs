@@ -166,6 +166,7 @@ pub fn tag(text: &str) -> Result<(), Refusal> {
 /// When no store can have that size.
 pub fn store_size(size: StoreSize) -> Result<(), Refusal> {
     match size {
+        StoreSize::Auto => Ok(()),
         StoreSize::Bytes(bytes) => store_bytes(bytes),
         StoreSize::PercentOfOrigin(percent) if (1..=PERCENT_MAX).contains(&percent) => Ok(()),
         StoreSize::PercentOfOrigin(percent) => {

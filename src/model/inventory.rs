@@ -398,20 +398,26 @@ impl CowSnapshot {
         }
     }
 
-    /// The size at which the store can hold every chunk of the origin and all its metadata, so
-    /// that it can never overflow (lvm2 `snapshot_manip.c`, `cow_max_extents`): one header
-    /// chunk, a chunk for each of the origin's, and a metadata chunk for each area of exceptions.
+    /// The size at which its store can never overflow.
     #[must_use]
     pub fn full_size(&self, extent: Bytes) -> Extents {
-        /// An exception in the persistent store takes 16 bytes (dm-snap-persistent.c).
-        const EXCEPTION_BYTES: u64 = 16;
-        let chunk = self.chunk.0.max(1);
-        let per_area = (chunk / EXCEPTION_BYTES).max(1);
-        let origin_chunks = self.origin_size.0.div_ceil(chunk);
-        let areas = origin_chunks.saturating_add(per_area) / per_area;
-        let chunks = origin_chunks.saturating_add(areas).saturating_add(1);
-        Bytes(chunks).saturating_mul(chunk).extents_ceil(extent)
+        full_store(self.origin_size, self.chunk, extent)
     }
+}
+
+/// The size at which a store can hold every chunk of its origin and all its metadata, so
+/// that it can never overflow (lvm2 `snapshot_manip.c`, `cow_max_extents`): one header
+/// chunk, a chunk for each of the origin's, and a metadata chunk for each area of exceptions.
+#[must_use]
+pub fn full_store(origin: Bytes, chunk: Bytes, extent: Bytes) -> Extents {
+    /// An exception in the persistent store takes 16 bytes (dm-snap-persistent.c).
+    const EXCEPTION_BYTES: u64 = 16;
+    let chunk = chunk.0.max(1);
+    let per_area = (chunk / EXCEPTION_BYTES).max(1);
+    let origin_chunks = origin.0.div_ceil(chunk);
+    let areas = origin_chunks.saturating_add(per_area) / per_area;
+    let chunks = origin_chunks.saturating_add(areas).saturating_add(1);
+    Bytes(chunks).saturating_mul(chunk).extents_ceil(extent)
 }
 
 #[cfg(test)]

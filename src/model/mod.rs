@@ -28,3 +28,4 @@ pub mod token;
 pub mod units;
 pub mod view;
 pub mod volume;
+pub mod writes;

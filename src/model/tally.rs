@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::action::Verb;
 use super::names::{Name, VolumeName};
+use super::refusal::Code;
 use super::time::UnixSeconds;
 use super::units::Bytes;
 
@@ -36,6 +38,40 @@ pub struct Tally {
     /// By group and rung.
     pub reliefs: BTreeMap<Name, BTreeMap<String, Attempts>>,
     pub lifeboat: Lifeboat,
+    /// What callers had done; nothing where nobody can ask.
+    pub actions: Option<Actions>,
+}
+
+/// What became of what callers asked for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Actions {
+    /// Jobs that have ended.
+    pub ended: BTreeMap<Verb, Attempts>,
+    /// Jobs that wait for their turn.
+    pub queued: u64,
+    pub running: u64,
+    pub refusals: BTreeMap<Code, u64>,
+    /// Of each snapshot for which applications were held still.
+    pub held: Histogram,
+    /// Hooks that may not have let go.
+    pub stuck: u64,
+}
+
+/// One thing that happens to what callers ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    Queued,
+    Begun,
+    Ended {
+        verb: Verb,
+        /// It had begun.
+        was_running: bool,
+        has_failed: bool,
+        held: Option<Duration>,
+    },
+    Refused(Code),
+    /// A hook may not have let go.
+    Stuck,
 }
 
 /// Where guard and lvm live: in a root of their own in memory, or on the host's.
@@ -95,6 +131,39 @@ pub struct CommandRuns {
 pub struct Histogram {
     counts: [u64; Histogram::BOUNDS_SECS.len() + 1],
     sum_secs: f64,
+}
+
+impl Actions {
+    pub fn note(&mut self, happening: Happening) {
+        match happening {
+            Happening::Queued => self.queued += 1,
+            Happening::Begun => {
+                self.queued = self.queued.saturating_sub(1);
+                self.running += 1;
+            }
+            Happening::Ended {
+                verb,
+                was_running,
+                has_failed,
+                held,
+            } => {
+                let left = if was_running {
+                    &mut self.running
+                } else {
+                    &mut self.queued
+                };
+                *left = left.saturating_sub(1);
+                let attempts = self.ended.entry(verb).or_default();
+                attempts.done += u64::from(!has_failed);
+                attempts.failed += u64::from(has_failed);
+                if let Some(held) = held {
+                    self.held.note(held);
+                }
+            }
+            Happening::Refused(code) => *self.refusals.entry(code).or_default() += 1,
+            Happening::Stuck => self.stuck += 1,
+        }
+    }
 }
 
 impl Wake {

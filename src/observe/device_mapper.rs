@@ -63,7 +63,7 @@ impl DeviceMapperError {
 }
 
 /// Where the kernel has a folder for each device that no hardware stands behind, as for each of ours.
-const VIRTUAL_DISKS: &str = "/sys/devices/virtual/block";
+pub(super) const VIRTUAL_DISKS: &str = "/sys/devices/virtual/block";
 
 /// The folder with all of them, kept open.
 #[derive(Debug)]

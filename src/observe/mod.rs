@@ -10,3 +10,4 @@ pub mod guarding;
 pub mod lvm;
 pub mod lvm_report;
 pub mod pulse;
+pub mod writes;

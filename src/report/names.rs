@@ -248,6 +248,19 @@ families! {
     RELIEFS "cowherd_reliefs_total" Counter Count [vg, rung, result]
         "Steps taken to give a full volume group room, by what was done and how it ended; for groups to which a rule gives relief."
 
+    ACTIONS "cowherd_actions_total" Counter Count [action]
+        "Jobs of callers that have ended, by what was to be done. Only with the API."
+    ACTION_FAILURES "cowherd_action_failures_total" Counter Count [action]
+        "Jobs of callers that failed, or that the end of a guard interrupted, by what was to be done. Only with the API."
+    ACTION_REFUSALS "cowherd_action_refusals_total" Counter Count [code]
+        "Requests to change something that were refused, by the code that the caller was told. Only with the API."
+    ACTION_JOBS "cowherd_action_jobs" Gauge Count [state]
+        "Jobs of callers that have not ended: those that wait for their turn, and those under way. Only with the API."
+    HOOK_HELD "cowherd_hook_held_seconds" Histogram Seconds []
+        "How long applications were held still for each snapshot that was taken of them. Only with the API."
+    HOOKS_STUCK "cowherd_hooks_stuck_total" Counter Count []
+        "Hooks that may not have let go of what they held still. Only with the API."
+
     VOLUME_ANSWERING "cowherd_volume_answering" Gauge Truth [vg, lv]
         "Whether the kernel answered the last status request for the pool or snapshot; 0 while storage under it hangs. Absent while it is inactive."
     VOLUME_SUSPENDED "cowherd_volume_suspended" Gauge Truth [vg, lv]

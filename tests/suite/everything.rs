@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cowherd::model::action::Verb;
 use cowherd::model::history::Record;
 use cowherd::model::inventory::{CowStatus, GroupObstacle, Kernel, PoolMode, PoolStatus};
 use cowherd::model::names::{Resource, VolumeName};
 use cowherd::model::plan::{Cap, Capped, Failure};
 use cowherd::model::reason::Reason;
+use cowherd::model::refusal::Code;
 use cowherd::model::tally::{
-    Attempts, Collector, CollectorRun, CommandRuns, Histogram, Lifeboat, Tally, Wake,
+    Actions, Attempts, Collector, CollectorRun, CommandRuns, Histogram, Lifeboat, Tally, Wake,
 };
 use cowherd::model::time::{Moment, Now, UnixSeconds};
 use cowherd::model::units::{Bytes, Extents};
@@ -150,15 +152,31 @@ fn work(herd: &mut Herd) {
     herd.hold("s+_.-", Resource::Cow, Reason::Group { obstacle });
 }
 
+fn millis(all: &[u64]) -> Histogram {
+    let mut histogram = Histogram::default();
+    for millis in all {
+        histogram.note(Duration::from_millis(*millis));
+    }
+    histogram
+}
+
+fn actions() -> Actions {
+    Actions {
+        ended: [
+            (Verb::Create, Attempts { done: 9, failed: 1 }),
+            (Verb::Merge, Attempts { done: 1, failed: 0 }),
+        ]
+        .into(),
+        queued: 2,
+        running: 1,
+        refusals: [(Code::Protected, 3), (Code::VgReserve, 1)].into(),
+        held: millis(&[312, 1700]),
+        stuck: 1,
+    }
+}
+
 fn tally() -> Tally {
     let reliefs = Attempts { done: 1, failed: 2 };
-    let millis = |all: &[u64]| {
-        let mut histogram = Histogram::default();
-        for millis in all {
-            histogram.note(Duration::from_millis(*millis));
-        }
-        histogram
-    };
     let text = |pairs: &[(&str, u64)]| {
         pairs
             .iter()
@@ -217,6 +235,7 @@ fn tally() -> Tally {
             renewals: 1,
             is_memory_locked: true,
         },
+        actions: Some(actions()),
     }
 }
 

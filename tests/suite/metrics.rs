@@ -6,17 +6,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use cowherd::config::Config;
+use cowherd::guard::{Engine, Input};
 use cowherd::link::{self, FromGuard, Packed};
+use cowherd::model::action::Verb;
 use cowherd::model::inventory::{CowStatus, PoolMode};
 use cowherd::model::names::Resource;
 use cowherd::model::reason::Reason;
+use cowherd::model::refusal::Code;
+use cowherd::model::tally::Happening;
 use cowherd::model::view::View;
 use cowherd::report::metrics::{self, Format, Traffic, WebStatus};
 use cowherd::report::names::{self, Kind};
 use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 
-use super::common::{self, Herd, known, valid, working};
+use super::common::{self, Herd, NOW, known, valid, working};
 use super::everything::everything;
 
 fn exposition(view: &View) -> String {
@@ -105,6 +111,50 @@ fn the_table_follows_the_naming_rules() {
             !volume || family.labels.starts_with(&["vg", "lv"]),
             "{name}"
         );
+    }
+}
+
+#[test]
+fn what_callers_ask_for_is_counted_where_they_can_ask() {
+    let build = Herd::small().view.build;
+    let mut engine = Engine::new(Config::default().policy, build, NOW);
+    let told = |engine: &Engine| exposition(&engine.view(NOW));
+    assert!(!told(&engine).contains("cowherd_action"), "nobody can ask");
+
+    engine.note_desk();
+    let ended = |was_running, has_failed, held| Happening::Ended {
+        verb: Verb::Create,
+        was_running,
+        has_failed,
+        held,
+    };
+    let happenings = [
+        Happening::Queued,
+        Happening::Queued,
+        Happening::Queued,
+        Happening::Begun,
+        ended(true, false, Some(Duration::from_millis(312))),
+        // It was not its caller's any more when its turn came.
+        ended(false, true, None),
+        Happening::Refused(Code::Protected),
+        Happening::Stuck,
+    ];
+    for happening in happenings {
+        engine.handle(Input::Asked(happening), NOW);
+    }
+    let told = told(&engine);
+    for line in [
+        "cowherd_actions_total{action=\"create\"} 2",
+        "cowherd_action_failures_total{action=\"create\"} 1",
+        "cowherd_action_failures_total{action=\"merge\"} 0",
+        "cowherd_action_refusals_total{code=\"protected\"} 1",
+        "cowherd_action_refusals_total{code=\"vg_reserve\"} 0",
+        "cowherd_action_jobs{state=\"queued\"} 1",
+        "cowherd_action_jobs{state=\"running\"} 0",
+        "cowherd_hook_held_seconds_sum 0.312",
+        "cowherd_hooks_stuck_total 1",
+    ] {
+        assert!(told.lines().any(|found| found == line), "{line}\n{told}");
     }
 }
 

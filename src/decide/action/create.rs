@@ -10,15 +10,10 @@ use crate::model::refusal::{Code, Refusal};
 use crate::model::relief::Tag;
 use crate::model::step::{NewSnapshot, Step};
 use crate::model::time::UnixSeconds;
-use crate::model::units::Bytes;
 use crate::model::volume::VolumeKind;
 
 use super::{Subject, harmless, origin_uuid, owner, quiesce};
 
-/// The store of a copy-on-write snapshot whose request names no size. The guard extends it before it is full.
-const STORE_PERCENT: u64 = 10;
-/// LVM wants room for a header and a few chunks; anything less is lost at once.
-const STORE_MIN: Bytes = Bytes::mib(4);
 /// LVM's limit on the names of a group and a volume together (lvm2 `NAME_LEN`).
 const NAMES_MAX: usize = 126;
 
@@ -38,7 +33,7 @@ impl Subject<'_> {
         self.is_not_too_many(is_thin)?;
         let store = if is_thin {
             self.has_sound_pool()?;
-            if wanted.size.is_some() {
+            if !matches!(wanted.size, None | Some(StoreSize::Auto)) {
                 return self.refuse(
                     Code::InvalidSize,
                     "a thin snapshot has no store of its own: leave `size` out",
@@ -46,16 +41,16 @@ impl Subject<'_> {
             }
             None
         } else {
-            let store = self.store(wanted.size)?;
-            self.has_room(store)?;
+            let store = self.store(wanted)?;
+            self.has_room(store.size)?;
             Some(store)
         };
         let name = self.name(wanted.name.as_ref())?;
         let held = quiesce::told(wanted.quiesce.as_ref());
-        let summary = match store {
+        let summary = match &store {
             Some(store) => format!(
-                "take a copy-on-write snapshot {}/{name} of {} with a store of {store}{held}",
-                self.group.name, self.volume.name
+                "take a copy-on-write snapshot {}/{name} of {} with a store of {}{}{held}",
+                self.group.name, self.volume.name, store.size, store.why
             ),
             None => format!(
                 "take a thin snapshot {}/{name} of {}{held}",
@@ -64,7 +59,7 @@ impl Subject<'_> {
         };
         let new = NewSnapshot {
             name,
-            store,
+            store: store.map(|store| store.size),
             read_only: wanted.read_only,
             activate: wanted.activate || !is_thin,
             tags: self.tags(wanted),
@@ -118,31 +113,6 @@ impl Subject<'_> {
             Code::TooManySnapshots,
             format!("it has {count} snapshots, at most {max} are allowed; remove one first"),
         )
-    }
-
-    fn store(&self, wanted: Option<StoreSize>) -> Result<Bytes, Refusal> {
-        let origin = self.volume.size;
-        let extent = self.group.extent;
-        let wanted = match wanted {
-            None => origin.percent_ceil(STORE_PERCENT).max(STORE_MIN),
-            Some(StoreSize::PercentOfOrigin(percent @ 1..=200)) => {
-                origin.percent_ceil(percent.into()).max(STORE_MIN)
-            }
-            Some(StoreSize::PercentOfOrigin(percent)) => {
-                return self.refuse(
-                    Code::InvalidSize,
-                    format!("{percent} percent of it, expected 1 to 200"),
-                );
-            }
-            Some(StoreSize::Bytes(bytes)) if Bytes(bytes) >= STORE_MIN => Bytes(bytes),
-            Some(StoreSize::Bytes(bytes)) => {
-                return self.refuse(
-                    Code::InvalidSize,
-                    format!("a store of {}, expected at least {STORE_MIN}", Bytes(bytes)),
-                );
-            }
-        };
-        Ok(wanted.extents_ceil(extent).bytes(extent))
     }
 
     fn has_sound_pool(&self) -> Result<(), Refusal> {

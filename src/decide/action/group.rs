@@ -30,9 +30,10 @@ impl Subject<'_> {
             volumes.push(volume);
         }
         let suffix = self.suffix(wanted.name.as_ref(), &volumes);
+        let count = volumes.len() as u64;
         let mut tasks = Vec::new();
         for volume in volumes {
-            tasks.push(self.member(volume, &suffix, wanted)?);
+            tasks.push(self.member(volume, count, &suffix, wanted)?);
         }
         let stores = tasks.iter().map(|task| match &task.step {
             Step::Create(new) => new.store.unwrap_or_default(),
@@ -58,8 +59,18 @@ impl Subject<'_> {
         Ok(first)
     }
 
-    fn member(&self, volume: &Volume, suffix: &str, wanted: &Create) -> Result<Task, Refusal> {
-        let subject = Subject { volume, ..*self };
+    fn member(
+        &self,
+        volume: &Volume,
+        together: u64,
+        suffix: &str,
+        wanted: &Create,
+    ) -> Result<Task, Refusal> {
+        let subject = Subject {
+            volume,
+            together,
+            ..*self
+        };
         let alone = Create {
             name: Some(bounds::new_name(&member_name(volume, suffix))?),
             quiesce: None,

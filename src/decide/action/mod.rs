@@ -8,6 +8,7 @@ mod change;
 mod create;
 mod group;
 mod quiesce;
+mod store;
 
 use crate::model::access::Access;
 use crate::model::action::{
@@ -22,6 +23,7 @@ use crate::model::step::Task;
 use crate::model::time::UnixSeconds;
 use crate::model::units::Bytes;
 use crate::model::volume::Volume;
+use crate::model::writes::Writes;
 
 /// What is known when a request is decided.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,8 @@ pub struct Site<'a> {
     pub access: &'a Access,
     pub inventory: &'a Inventory,
     pub volumes: &'a [Volume],
+    /// How fast origins are written to.
+    pub writes: &'a Writes,
     pub now: UnixSeconds,
 }
 
@@ -61,6 +65,7 @@ pub fn judge(site: &Site<'_>, caller: &Caller, act: &Act) -> Result<Task, Refusa
         site,
         volume,
         group,
+        together: 1,
     };
     let (step, plan) = match &act.action {
         Action::Create(wanted) => {
@@ -92,6 +97,8 @@ struct Subject<'a> {
     site: &'a Site<'a>,
     volume: &'a Volume,
     group: &'a VolumeGroup,
+    /// How many are dealt with at one moment.
+    together: u64,
 }
 
 impl<'a> Site<'a> {

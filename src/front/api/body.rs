@@ -106,9 +106,12 @@ fn kind(tree: &Tree, what: &str) -> Result<SnapshotKind, Refusal> {
     one_of(tree, what, kinds)
 }
 
-/// One of the two ways to say it.
+/// One of the ways to say it.
 fn store_size(tree: &Tree, what: &str) -> Result<StoreSize, Refusal> {
-    let expected = "an object with `bytes` or `percent_of_origin`";
+    if matches!(tree, Tree::Text(text) if text == "auto") {
+        return Ok(StoreSize::Auto);
+    }
+    let expected = "\"auto\", or an object with `bytes` or `percent_of_origin`";
     let of_kind = |code| refused(code, what, tree, expected);
     let mut fields = match Fields::of(tree.clone(), "size") {
         Ok(fields) => fields,

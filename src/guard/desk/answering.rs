@@ -2,7 +2,8 @@
 
 use std::cell::OnceCell;
 use std::iter;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
 
 use ulid::Ulid;
 
@@ -14,7 +15,9 @@ use crate::model::action::{
 use crate::model::journal::RecordKind;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::Task;
-use crate::model::time::UnixSeconds;
+use crate::model::tally::Happening;
+use crate::model::time::{Moment, UnixSeconds};
+use crate::observe::writes;
 
 use super::super::clock;
 use super::jobs::{Entry, Known};
@@ -22,12 +25,26 @@ use super::journal::Line;
 use super::seeing::Seen;
 use super::{Asked, Office, Order, QUEUE, shown, tokens};
 
+/// A rate over less says little of the hours that a snapshot lives; two files of each device are read.
+const MEASURE_EVERY: Duration = Duration::from_secs(60);
+
 /// What some questions are answered from.
 type Look = OnceCell<Result<Seen, Refusal>>;
 
 impl Office {
     pub(super) fn answer_for_ever(&self, queue: &Receiver<Asked>, orders: &SyncSender<Order>) {
-        while let Ok(first) = queue.recv() {
+        let mut due = clock::moment();
+        loop {
+            let now = clock::moment();
+            if now >= due {
+                self.measure_writes(now);
+                due = now.after(MEASURE_EVERY);
+            }
+            let first = match queue.recv_timeout(due.since(now)) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             // Whoever has come by now is answered from one look: each waited for no other's.
             let all: Vec<Asked> = iter::once(first)
                 .chain(queue.try_iter().take(QUEUE))
@@ -41,6 +58,17 @@ impl Office {
                 }
                 self.tell(asked.generation, ask.number, answer);
             }
+        }
+    }
+
+    /// How much has been written to each volume until now. Without it sizes are guessed.
+    fn measure_writes(&self, now: Moment) {
+        match writes::read() {
+            Ok(written) => self.writes().note(written, now),
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "cannot tell how fast volumes are written to"
+            ),
         }
     }
 
@@ -103,6 +131,7 @@ impl Office {
             access,
             inventory: &seen.inventory,
             volumes: &seen.volumes,
+            writes: &self.writes(),
             now: clock::now().wall,
         };
         action::judge(&site, caller, act)
@@ -183,6 +212,7 @@ impl Office {
         self.journal.write(entry.intent(now.wall))?;
         let id = job.id.clone();
         self.jobs().add(entry);
+        self.note(Happening::Queued);
         // The queue is longer than jobs may wait; a worker that has ended shows as jobs that never begin.
         let _ = orders.send(Order::Do(id));
         Ok(Reply::Job {
@@ -193,6 +223,7 @@ impl Office {
 
     /// What cannot be put on record has been refused all the same.
     pub(super) fn record_refusal(&self, ask: &Ask, refusal: &Refusal) {
+        self.note(Happening::Refused(refusal.code));
         let (verb, target) = match &ask.question {
             Question::Act(act) | Question::Confirm(act) => {
                 (Some(act.action.verb()), Some(act.target.to_string()))

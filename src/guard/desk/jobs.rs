@@ -125,29 +125,33 @@ impl Jobs {
             .collect()
     }
 
-    pub(super) fn progress(&mut self, id: &str, progress: Progress) {
-        if let Some(job) = self.job(id) {
-            job.state = JobState::Running;
-            job.progress = progress;
-        }
+    /// Whether it has begun by this.
+    pub(super) fn progress(&mut self, id: &str, progress: Progress) -> bool {
+        let Some(job) = self.job(id) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut job.state, JobState::Running);
+        job.progress = progress;
+        before == JobState::Queued
     }
 
+    /// Gives what it was before.
     pub(super) fn end(
         &mut self,
         id: &str,
         end: Result<JobResult, Refusal>,
         state: JobState,
         now: UnixSeconds,
-    ) {
-        if let Some(job) = self.job(id) {
-            job.state = state;
-            job.ended = Some(now);
-            job.progress.percent = end.is_ok().then_some(100.0);
-            match end {
-                Ok(result) => job.result = Some(result),
-                Err(refusal) => job.error = Some(refusal),
-            }
+    ) -> Option<JobState> {
+        let job = self.job(id)?;
+        let before = std::mem::replace(&mut job.state, state);
+        job.ended = Some(now);
+        job.progress.percent = end.is_ok().then_some(100.0);
+        match end {
+            Ok(result) => job.result = Some(result),
+            Err(refusal) => job.error = Some(refusal),
         }
+        Some(before)
     }
 
     fn job(&mut self, id: &str) -> Option<&mut Job> {

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Nothing here is in the guard's way: threads of its own wait for lvm and for the disk, and a volume group that is
-//! being extended is waited for. The engine says when a group is free.
+//! being extended is waited for. The engine says when a group is free, and counts what becomes of everything. The reader
+//! also sees, once a minute, how much has been written to each volume: the stores of snapshots are sized by that.
 
 mod answering;
 mod door;
@@ -37,9 +38,11 @@ use crate::model::action::{Answered, Ask, Caller, Question, Reply};
 use crate::model::policy::Policy;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::remote::Remote;
+use crate::model::tally::Happening;
+use crate::model::writes::Writes;
 
 use super::front::Line as FrontLine;
-use super::message::Grant;
+use super::message::{Grant, Input};
 use super::workers::{self, Inputs};
 
 pub use door::{Door, TokenFault, read_token};
@@ -100,7 +103,9 @@ struct Office {
     journal: Journal,
     leases: Leases,
     front: FrontLine,
+    inputs: Inputs,
     jobs: Mutex<Jobs>,
+    writes: Mutex<Writes>,
     tokens: Mutex<Tokens>,
     /// Nothing when nobody comes in over the network.
     porter: Option<Porter>,
@@ -142,7 +147,9 @@ impl Desk {
             journal,
             leases,
             front,
+            inputs,
             jobs: Mutex::default(),
+            writes: Mutex::default(),
             tokens: Mutex::new(Tokens::new()),
         });
         let (questions, queue) = sync_channel(QUEUE);
@@ -153,7 +160,6 @@ impl Desk {
             let worker = Worker {
                 office: &working,
                 grants: &grants,
-                inputs: &inputs,
                 wishes: 0,
                 merging: VecDeque::new(),
                 latest: None,
@@ -235,12 +241,21 @@ impl Office {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn writes(&self) -> MutexGuard<'_, Writes> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tokens(&self) -> MutexGuard<'_, Tokens> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, generation: u64, number: u64, answer: Result<Reply, Refusal>) {
         self.front.answer(generation, Answered { number, answer });
+    }
+
+    /// Has it counted by the engine. When that has gone, nobody looks at counts any more.
+    fn note(&self, happening: Happening) {
+        let _ = self.inputs.send(Input::Asked(happening));
     }
 
     /// Whoever may open the socket is not yet somebody who may use it.
@@ -303,6 +318,7 @@ impl Office {
         };
         let unfinished = self.jobs().restore(lines);
         for id in unfinished {
+            self.note(Happening::Queued);
             let _ = orders.send(Order::Reconcile(id));
         }
     }

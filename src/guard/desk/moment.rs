@@ -17,6 +17,7 @@ use crate::model::action::{JobResult, JobTarget};
 use crate::model::quiesce::{Consistency, HookRun, Quiesce, QuiesceMode};
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::Task;
+use crate::model::tally::Happening;
 use crate::model::volume::Volume;
 
 use super::super::clock;
@@ -33,6 +34,7 @@ pub(super) fn run_down(office: &Office) {
         if has_let_go {
             tracing::warn!(detail = line, "let go what a former guard had held still");
         } else {
+            office.note(Happening::Stuck);
             tracing::error!(
                 detail = line,
                 "what a former guard had held still may be so yet"
@@ -66,7 +68,7 @@ pub(super) fn take(
         Ok(None)
     };
     let (runs, held_ms) = held.release();
-    tell_stuck(entry, &runs);
+    tell_stuck(office, entry, &runs);
     let worth = decided::worth(quiesce.mode, &runs);
     let Some(ran) = ran? else {
         let why = match worth {
@@ -112,9 +114,10 @@ pub(super) fn take(
     }
 }
 
-fn tell_stuck(entry: &Entry, runs: &[HookRun]) {
+fn tell_stuck(office: &Office, entry: &Entry, runs: &[HookRun]) {
     for run in runs {
         if let Some(stuck) = &run.stuck {
+            office.note(Happening::Stuck);
             tracing::error!(
                 job = entry.job.id,
                 hook = run.name.as_str(),

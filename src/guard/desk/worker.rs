@@ -9,19 +9,19 @@ use crate::act::Hands;
 use crate::act::snapshot::{self, Done, Registry};
 use crate::command::Finished;
 use crate::model::access::Access;
-use crate::model::action::{Action, JobResult, JobState, Progress};
+use crate::model::action::{Action, JobResult, JobState, Progress, StoreSize};
 use crate::model::cause::chain;
 use crate::model::inventory::CowStatus;
 use crate::model::journal::RecordKind;
 use crate::model::names::{Name, VolumeId};
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::{Step, Task};
+use crate::model::tally::Happening;
 use crate::model::time::Moment;
 use crate::observe::device_mapper::DeviceMapper;
 
 use super::super::clock;
 use super::super::message::{Grant, Input};
-use super::super::workers::Inputs;
 use super::jobs::Entry;
 use super::journal::Line;
 use super::seeing::Seen;
@@ -46,7 +46,6 @@ enum Led {
 pub(super) struct Worker<'a> {
     pub(super) office: &'a Office,
     pub(super) grants: &'a Receiver<Grant>,
-    pub(super) inputs: &'a Inputs,
     /// Counts wishes: a grant that comes too late is told from the next one.
     pub(super) wishes: u64,
     /// Jobs whose snapshots the kernel merges.
@@ -126,7 +125,7 @@ impl Worker<'_> {
             number,
             known,
         };
-        self.inputs.send(wish).map_err(gone)?;
+        self.office.inputs.send(wish).map_err(gone)?;
         let granted = loop {
             match self.grants.recv_timeout(limit) {
                 Ok(grant) if grant.number == number => break Some(grant),
@@ -148,7 +147,7 @@ impl Worker<'_> {
             name,
             number,
         };
-        self.inputs.send(waived).map_err(gone)?;
+        self.office.inputs.send(waived).map_err(gone)?;
         result
     }
 
@@ -287,7 +286,14 @@ impl Worker<'_> {
             Err(refusal) if refusal.code == Code::Interrupted => JobState::Interrupted,
             Err(_) => JobState::Failed,
         };
-        self.office.jobs().end(&entry.job.id, end, state, now);
+        let held_ms = end.as_ref().ok().and_then(|result| result.held_ms);
+        let before = self.office.jobs().end(&entry.job.id, end, state, now);
+        self.office.note(Happening::Ended {
+            verb: entry.job.verb,
+            was_running: before == Some(JobState::Running),
+            has_failed: state != JobState::Succeeded,
+            held: held_ms.map(Duration::from_millis),
+        });
     }
 
     fn look_after_merges(&mut self) {
@@ -340,12 +346,15 @@ impl Worker<'_> {
             phase: phase.to_owned(),
             percent,
         };
-        self.office.jobs().progress(&entry.job.id, progress);
+        let has_begun = self.office.jobs().progress(&entry.job.id, progress);
+        if has_begun {
+            self.office.note(Happening::Begun);
+        }
     }
 }
 
 impl Entry {
-    /// As it was decided: a name that was made up stays.
+    /// As it was decided: a name that was made up stays, and so does a size.
     fn fixed(&self) -> crate::model::action::Act {
         let mut act = self.act.clone();
         if let (Action::Create(create), Step::Create(new)) = (&mut act.action, &self.task.step) {
@@ -361,6 +370,10 @@ impl Entry {
             } else {
                 suffix
             };
+            // Another rate by now makes no other size of what was promised.
+            if let (true, Some(store)) = (is_one, new.store) {
+                create.size = Some(StoreSize::Bytes(store.0));
+            }
         }
         act
     }

@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::action::Verb;
 use crate::model::plan::Failure;
 use crate::model::reason::Reason;
-use crate::model::tally::{Collector, CollectorRun, CommandRuns, Lifeboat, Tally, Wake};
+use crate::model::refusal::Code;
+use crate::model::tally::{Actions, Collector, CollectorRun, CommandRuns, Lifeboat, Tally, Wake};
 use crate::model::time::UnixSeconds;
 use crate::model::view::View;
 use crate::report::names;
@@ -29,6 +31,9 @@ pub(super) fn write(sheet: &mut Sheet, view: &View) {
     events(sheet, &view.tally);
     extensions(sheet, &view.tally);
     lifeboat(sheet, &view.tally.lifeboat);
+    if let Some(tally) = &view.tally.actions {
+        actions(sheet, tally);
+    }
 }
 
 fn identity(sheet: &mut Sheet, view: &View) {
@@ -138,6 +143,24 @@ fn lifeboat(sheet: &mut Sheet, lifeboat: &Lifeboat) {
     sheet.value(&names::LIFEBOAT_SIZE, [], lifeboat.size.as_f64());
     sheet.count(&names::LIFEBOAT_RENEWALS, [], lifeboat.renewals);
     sheet.truth(&names::MEMORY_LOCKED, [], lifeboat.is_memory_locked);
+}
+
+fn actions(sheet: &mut Sheet, tally: &Actions) {
+    for verb in Verb::ALL {
+        let attempts = tally.ended.get(&verb).copied().unwrap_or_default();
+        let total = attempts.done + attempts.failed;
+        sheet.count(&names::ACTIONS, [verb.label()], total);
+        sheet.count(&names::ACTION_FAILURES, [verb.label()], attempts.failed);
+    }
+    for code in Code::ALL {
+        let refusals = tally.refusals.get(&code).copied().unwrap_or_default();
+        sheet.count(&names::ACTION_REFUSALS, [code.label()], refusals);
+    }
+    for (state, count) in [("queued", tally.queued), ("running", tally.running)] {
+        sheet.count(&names::ACTION_JOBS, [state], count);
+    }
+    sheet.histogram(&names::HOOK_HELD, [], &tally.held);
+    sheet.count(&names::HOOKS_STUCK, [], tally.stuck);
 }
 
 /// The counts, and 0 for each known label without one.

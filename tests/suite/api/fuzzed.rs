@@ -257,6 +257,7 @@ fn any_fuzzed_request_is_understood_or_refused() {
 fn create() -> impl Strategy<Value = Create> {
     let size = prop_oneof![
         Just(None),
+        Just(Some(StoreSize::Auto)),
         (1..=bounds::SIZE_BYTES_MAX).prop_map(|bytes| Some(StoreSize::Bytes(bytes))),
         (1..=bounds::PERCENT_MAX).prop_map(|percent| Some(StoreSize::PercentOfOrigin(percent))),
     ];

@@ -4,6 +4,7 @@ mod access;
 mod change;
 mod create;
 mod held;
+mod sized;
 mod together;
 
 use cowherd::act::snapshot::{self, Done};
@@ -21,6 +22,7 @@ use cowherd::model::step::{Step, Task};
 use cowherd::model::token::TokenId;
 use cowherd::model::units::{Bytes, Extents};
 use cowherd::model::volume::{Volume, VolumeKind};
+use cowherd::model::writes::Writes;
 use wildmatch::WildMatch;
 
 use crate::worlds::{self, EXTENT, WALL, World, pool, snapshot, uuid, volume_id};
@@ -33,6 +35,7 @@ struct Host {
     world: World,
     volumes: Vec<Volume>,
     access: Access,
+    writes: Writes,
 }
 
 impl Host {
@@ -62,6 +65,7 @@ impl Host {
             world,
             volumes,
             access,
+            writes: Writes::default(),
         }
     }
 
@@ -79,6 +83,7 @@ impl Host {
             access: &self.access,
             inventory: &self.world.inventory,
             volumes: &self.volumes,
+            writes: &self.writes,
             now: WALL,
         };
         judge(&site, caller, act)

@@ -1,12 +1,13 @@
 //! The dashboard of all hosts: is anyone home, what fills first, what did the guards do, how much is left.
 
 use cowherd::report::names::{
-    BUILD_INFO, EXTEND_CONSECUTIVE_FAILURES, EXTEND_FAILURES, EXTEND_HELD, EXTENDED_BYTES, EXTENDS,
-    Family, GUARD_MODE, HTTP_REQUESTS, LIFEBOAT_READY, LOG_MESSAGES, POLL_INTERVAL,
-    POLL_LAST_SUCCESS, PROCESS_START_TIME, RELIEFS, SNAPSHOT_COW_SIZE, SNAPSHOT_COW_USED,
-    SNAPSHOT_FORECAST_FULL, SNAPSHOT_STATE, THIN_POOL_DATA_SIZE, THIN_POOL_DATA_USED,
-    THIN_POOL_FORECAST_FULL, THIN_POOL_GROWABLE, THIN_POOL_METADATA_SIZE, THIN_POOL_METADATA_USED,
-    THIN_POOL_MODE, THIN_POOL_NEEDS_CHECK, THIN_POOL_VIRTUAL_SIZE, VG_FREE, VG_RESERVED,
+    ACTION_FAILURES, ACTION_REFUSALS, ACTIONS, BUILD_INFO, EXTEND_CONSECUTIVE_FAILURES,
+    EXTEND_FAILURES, EXTEND_HELD, EXTENDED_BYTES, EXTENDS, Family, GUARD_MODE, HTTP_REQUESTS,
+    LIFEBOAT_READY, LOG_MESSAGES, POLL_INTERVAL, POLL_LAST_SUCCESS, PROCESS_START_TIME, RELIEFS,
+    SNAPSHOT_COW_SIZE, SNAPSHOT_COW_USED, SNAPSHOT_FORECAST_FULL, SNAPSHOT_STATE,
+    THIN_POOL_DATA_SIZE, THIN_POOL_DATA_USED, THIN_POOL_FORECAST_FULL, THIN_POOL_GROWABLE,
+    THIN_POOL_METADATA_SIZE, THIN_POOL_METADATA_USED, THIN_POOL_MODE, THIN_POOL_NEEDS_CHECK,
+    THIN_POOL_VIRTUAL_SIZE, VG_FREE, VG_RESERVED,
 };
 
 use super::panel::{BOTTOM, Dashboard, Panel, Scope, Shape, annotation, variable};
@@ -224,6 +225,27 @@ fn work() -> Vec<Panel> {
             "short",
         )
         .query(ALL.hourly(RELIEFS, "rung, result"), "{{rung}}: {{result}}"),
+        lines(
+            "Snapshot jobs per hour",
+            "What callers had done to snapshots, failures included.",
+            "short",
+        )
+        .query(ALL.hourly(ACTIONS, "action"), "{{action}}"),
+        lines(
+            "Failed snapshot jobs per hour",
+            "What callers were promised and did not get, by host.",
+            "short",
+        )
+        .query(
+            ALL.hourly(ACTION_FAILURES, "instance, action"),
+            "{{instance}} {{action}}",
+        ),
+        lines(
+            "Refused requests per hour",
+            "Changes that callers asked for and that were refused, by code.",
+            "short",
+        )
+        .query(ALL.hourly(ACTION_REFUSALS, "code"), "{{code}}"),
         lines(
             "Warnings and errors",
             "Lines in the guards' logs each second.",

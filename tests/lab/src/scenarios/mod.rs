@@ -20,6 +20,7 @@ mod serving;
 mod sick_disks;
 mod sick_host;
 mod sick_root;
+mod sizing;
 mod stopping;
 mod writer;
 
@@ -144,6 +145,7 @@ pub fn all() -> Vec<Scenario> {
         refusing::SCENARIOS,
         asking::SCENARIOS,
         admitting::SCENARIOS,
+        sizing::SCENARIOS,
         quiescing::SCENARIOS,
         sick_root::SCENARIOS,
         comparing::SCENARIOS,
