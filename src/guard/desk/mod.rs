@@ -218,13 +218,12 @@ impl Desk {
             // Whose it is has been answered at the door.
             Question::Admit(_) => Ok(Reply::Noted),
             Question::Volumes | Question::Act(_) | Question::Confirm(_) | Question::Refused(_) => {
-                match self.questions.try_send(asked) {
-                    Ok(()) => return,
-                    Err(_) => Err(Refusal::new(
-                        Code::RateLimited,
-                        "too many requests wait for lvm; try again in a second",
-                    )),
+                if self.questions.try_send(asked).is_ok() {
+                    return;
                 }
+                self.office.note(Happening::Refused(Code::RateLimited));
+                let detail = "too many requests wait for lvm; try again in a second";
+                Err(Refusal::new(Code::RateLimited, detail))
             }
         };
         self.office.tell(generation, number, answer);

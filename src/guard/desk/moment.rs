@@ -77,7 +77,7 @@ pub(super) fn take(
         };
         return Err(hook_failed(task, "no snapshot was taken", &why, None));
     };
-    worker.phase(entry, "looking at what was made");
+    worker.phase(entry, "looking at what was done");
     let seen = office.see()?;
     match (all_made(task, ran, &seen.volumes), worth) {
         (

@@ -103,7 +103,10 @@ impl Worker<'_> {
         })?;
         match finished {
             None => Ok(Led::To(Done::Whole)),
-            Some(finished) => self.led_to(task, &finished).map(Led::To),
+            Some(finished) => {
+                self.phase(entry, "looking at what was done");
+                self.led_to(task, &finished).map(Led::To)
+            }
         }
     }
 

@@ -1,16 +1,13 @@
-//! What callers have done to snapshots: each action on the real kernel, what is refused, and what becomes of it
-//! when the guard dies meanwhile.
+//! What callers have done to snapshots: each action on the real kernel, and what is refused.
 
 use std::fs::File;
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::Scenario;
 use crate::guest::cowherd::{Cowherd, cowherd};
-use crate::guest::dm::dm_suspended;
 use crate::guest::lvm::{Vg, lv_size, lvs_field};
 use crate::guest::sh::{Output, sh, signal};
 use crate::guest::writer::{Rate, Writer};
@@ -38,19 +35,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     )
     .deadline(LONG),
     Scenario::new(
-        "a_guard_killed_in_an_action_tells_what_became_of_it",
-        "SIGKILL at two moments of five actions: the next guard says what LVM says, and nothing is half done",
-        |lab| killed(lab, &MOMENTS[2..4]),
-    )
-    .deadline(Duration::from_secs(600)),
-    Scenario::new(
-        "a_guard_killed_at_any_step_of_an_action_tells_what_became_of_it",
-        "the same at eight moments",
-        |lab| killed(lab, &MOMENTS),
-    )
-    .on_demand()
-    .deadline(Duration::from_secs(1800)),
-    Scenario::new(
         "without_a_journal_nothing_is_done_for_callers_and_the_guard_goes_on",
         "a read-only /var/lib/cowherd: refused, nothing changed, extended all the same",
         without_journal,
@@ -60,7 +44,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 /// Each change is three reports of LVM's and a command: dozens of them take a minute, and thrice that on a slow machine.
 const LONG: Duration = Duration::from_secs(300);
 
-const CONFIG: &str = r#"
+pub(super) const CONFIG: &str = r#"
 [api]
 actions = ["create", "extend", "activate", "deactivate", "merge", "remove", "label"]
 "#;
@@ -68,11 +52,11 @@ const ORIGIN: Size = Size::mib(64);
 /// Exit codes of `cowherd snapshot`.
 const REFUSED: i32 = 3;
 
-fn snapshot(arguments: &[&str]) -> Result<Output> {
+pub(super) fn snapshot(arguments: &[&str]) -> Result<Output> {
     cowherd(&[&["snapshot"], arguments].concat())
 }
 
-fn done(arguments: &[&str]) -> Result<String> {
+pub(super) fn done(arguments: &[&str]) -> Result<String> {
     let output = snapshot(arguments)?;
     ensure!(output.success(), "{arguments:?}: {output}");
     Ok(output.stdout)
@@ -113,7 +97,7 @@ fn change(device: &str, mib: u32) -> Result<()> {
 }
 
 /// A classic volume and a thin one, with something in them.
-fn origins(lab: &mut Lab) -> Result<(Vg, String, String)> {
+pub(super) fn origins(lab: &mut Lab) -> Result<(Vg, String, String)> {
     let vg = Vg::create("vg0", lab.disks())?;
     let thick = vg.thick("thick", ORIGIN)?;
     vg.pool("pool", Size::mib(256), Size::mib(8), "")?;
@@ -186,7 +170,7 @@ fn held_and_given_back(lab: &mut Lab) -> Result<()> {
     vg.remove()
 }
 
-fn cowherd_history() -> Result<String> {
+pub(super) fn cowherd_history() -> Result<String> {
     let output = cowherd(&["history", "--verify"])?;
     ensure!(output.success(), "{output}");
     Ok(output.stdout)
@@ -308,121 +292,6 @@ fn lost_is_refused(cowherd: &Cowherd, thick: &str) -> Result<()> {
 fn restarted(cowherd: Cowherd, more: &str) -> Result<Cowherd> {
     drop(cowherd.stop()?);
     Cowherd::ready(Some(&format!("{more}{CONFIG}")), &[])
-}
-
-/// From before the request is read until after lvm has ended, on a machine that is neither fast nor slow.
-const MOMENTS: [Duration; 8] = [
-    Duration::ZERO,
-    Duration::from_millis(150),
-    Duration::from_millis(300),
-    Duration::from_millis(700),
-    Duration::from_millis(450),
-    Duration::from_millis(950),
-    Duration::from_millis(1200),
-    Duration::from_millis(1600),
-];
-
-fn killed(lab: &mut Lab, moments: &[Duration]) -> Result<()> {
-    let (vg, _, _) = origins(lab)?;
-    let mut ends = Vec::new();
-    for moment in moments {
-        let mut cowherd = Cowherd::ready(Some(CONFIG), &[])?;
-        done(&["create", "vg0/thin", "--name", "other", "--expendable"])?;
-        for arguments in [
-            &["create", "vg0/thick", "--name", "t1", "--size", "32MiB"][..],
-            &["extend", "vg0/t1", "--size", "40MiB"],
-            &["merge", "--yes", "vg0/t1"],
-            &["create", "vg0/thin", "--name", "thin1"],
-            &["remove", "--yes", "vg0/thin1"],
-        ] {
-            let before = newest(&jobs()?);
-            let end;
-            (cowherd, end) = killed_after(cowherd, arguments, *moment)?;
-            ends.push(end);
-            if !settled(arguments, &before)? {
-                // Whoever asked is told to ask again.
-                done(arguments)?;
-                ensure!(
-                    settled(arguments, &before)?,
-                    "asked for again, {arguments:?} is not done"
-                );
-            }
-        }
-        let left = sh("lvs -a --noheadings -o lv_name vg0 | xargs")?;
-        ensure!(
-            !left.contains("t1") && !left.contains("thin1"),
-            "left: {left}"
-        );
-        done(&["remove", "--yes", "vg0/other"])?;
-        ensure!(cowherd_history()?.contains("OK"));
-        drop(cowherd.stop()?);
-    }
-    println!("the clients ended with {ends:?}");
-    vg.remove()
-}
-
-/// Kills the guard while a client asks it for something. Gives the next guard, and how the client ended.
-fn killed_after(
-    cowherd: Cowherd,
-    arguments: &[&str],
-    moment: Duration,
-) -> Result<(Cowherd, Option<i32>)> {
-    let words: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
-    let client = thread::spawn(move || {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        snapshot(&words)
-    });
-    thread::sleep(moment);
-    drop(cowherd);
-    let next = Cowherd::ready(Some(CONFIG), &[])?;
-    let output = client
-        .join()
-        .map_err(|_| anyhow!("the client panicked"))??;
-    Ok((next, output.code))
-}
-
-/// Every job has ended, and the one after `before` says what LVM says: whether what was asked for is done. Without
-/// such a job nothing is.
-fn settled(arguments: &[&str], before: &str) -> Result<bool> {
-    let mut all = Vec::new();
-    wait_until("all jobs have ended", DEADLINE * 3, || {
-        let has_ended = |job: &Value| job["state"] != "queued" && job["state"] != "running";
-        all = jobs().unwrap_or_default();
-        !all.is_empty() && all.iter().all(has_ended)
-    })
-    .with_context(|| format!("{all:#?}"))?;
-    let suspended = dm_suspended()?;
-    ensure!(suspended.is_empty(), "suspended: {suspended:?}");
-    let mut later = all.iter().filter(|job| job["id"].as_str() > Some(before));
-    let is_done = later.any(|job| job["state"] == "succeeded");
-    let names = sh("lvs -a --noheadings -o lv_name vg0 | xargs")?;
-    let has = |name: &str| {
-        names
-            .split(' ')
-            .any(|found| found.trim_matches(['[', ']']) == name)
-    };
-    let is_there = match arguments {
-        ["create", _, "--name", name, ..] => has(name),
-        ["extend", ..] => lv_size("vg0/t1")? == Size::mib(40).as_bytes(),
-        ["merge", ..] => !has("t1"),
-        _ => !has("thin1"),
-    };
-    ensure!(
-        is_done == is_there,
-        "{arguments:?} after {before}: LVM has {names}; jobs: {all:#?}"
-    );
-    Ok(is_done)
-}
-
-fn jobs() -> Result<Vec<Value>> {
-    let output = cowherd(&["jobs", "--json"])?;
-    ensure!(output.success(), "{output}");
-    serde_json::from_str(&output.stdout).context("the jobs")
-}
-
-fn newest(jobs: &[Value]) -> String {
-    let ids = jobs.iter().filter_map(|job| job["id"].as_str());
-    ids.max().unwrap_or_default().to_owned()
 }
 
 fn without_journal(lab: &mut Lab) -> Result<()> {

@@ -10,6 +10,7 @@ mod comparing;
 mod extending;
 mod guest;
 mod holding;
+mod killing;
 mod life;
 mod model;
 mod processes;
@@ -144,6 +145,7 @@ pub fn all() -> Vec<Scenario> {
         serving::SCENARIOS,
         refusing::SCENARIOS,
         asking::SCENARIOS,
+        killing::SCENARIOS,
         admitting::SCENARIOS,
         sizing::SCENARIOS,
         quiescing::SCENARIOS,
