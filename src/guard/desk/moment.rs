@@ -78,7 +78,8 @@ pub(super) fn take(
         return Err(hook_failed(task, "no snapshot was taken", &why, None));
     };
     worker.phase(entry, "looking at what was done");
-    let seen = office.see()?;
+    let seen = office.see();
+    let seen = seen.map_err(|refusal| snapshot::unseen(task, &refusal.detail))?;
     match (all_made(task, ran, &seen.volumes), worth) {
         (
             Ok(made),

@@ -135,7 +135,7 @@ fn a_hook_holds_from_ready_until_it_is_released() {
     let note = place.note().display().to_string();
     let script = format!("echo READY; cat; echo released >> {note}");
     let asked = ask(&place.scope(), &holding(&script));
-    assert!(asked.is_ready() && place.noted().is_empty());
+    assert!(asked.is_ready() && asked.still_holds() && place.noted().is_empty());
     let released = asked.release();
     assert_eq!(released.run.end, HookEnd::Held, "{released:?}");
     assert_eq!(place.noted(), ["released"]);
@@ -187,11 +187,9 @@ fn a_hook_that_does_not_get_ready_says_why() {
 #[test]
 fn a_hook_that_ends_while_it_should_hold_is_lost() {
     let place = Place::new();
-    let note = place.note().display().to_string();
-    let script = format!("echo $$ > {note}; echo READY; exit 0");
-    let asked = ask(&place.scope(), &holding(&script));
-    let process = format!("/proc/{}", place.noted()[0]);
-    wait_for("it has ended", || !fs::exists(&process).unwrap_or(true));
+    let asked = ask(&place.scope(), &holding("echo READY; exit 0"));
+    assert!(asked.is_ready());
+    wait_for("it has ended", || !asked.still_holds());
     let run = asked.release().run;
     assert!(matches!(run.end, HookEnd::Lost(_)), "{run:?}");
     // One that finds out at the end that it did not hold says so by its exit.
@@ -217,6 +215,7 @@ fn a_hook_that_is_held_for_too_long_is_let_go_by_itself() {
     let asked = ask(&place.scope(), &deadline);
     assert!(asked.is_ready());
     wait_for("it was asked to end", || place.noted() == ["asked"]);
+    assert!(!asked.still_holds());
     let run = asked.release().run;
     assert!(matches!(run.end, HookEnd::Lost(_)), "{run:?}");
 }
