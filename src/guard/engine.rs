@@ -385,6 +385,19 @@ impl Engine {
         }
     }
 
+    /// Nothing of ours is at work in this group any more.
+    pub(super) fn set_free(&mut self, group: &Uuid, now: Moment) {
+        self.busy.remove(group);
+        self.changed.insert(group.clone(), now);
+    }
+
+    /// What a report says that is being read may be of before.
+    pub(super) fn outdate(&mut self, group: &Uuid) {
+        if self.report.running.is_some() {
+            self.report.outdated.insert(group.clone());
+        }
+    }
+
     /// When the next report is read. For a moment it lets an extension go first that has just begun: both want
     /// a processor, and the report would be old when the extension is done.
     fn report_due(&self) -> Moment {

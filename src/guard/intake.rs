@@ -333,6 +333,7 @@ impl Engine {
         let told = match &outcome.end {
             End::Extended { kernel_total } => {
                 decide::apply(&mut self.inventory, extension, *kernel_total);
+                self.outdate(&extension.target.volume.vg);
                 let due = now.moment.after(BACKUP_AFTER);
                 self.backups.insert(extension.name.vg.clone(), due);
                 self.count_command("lvextend", outcome.took, None);
@@ -380,6 +381,7 @@ impl Engine {
         self.count_command(command, relieved.took, failure);
         if relief.rung.is_by_lvm() {
             self.set_free(&relief.group_uuid, now.moment);
+            self.outdate(&relief.group_uuid);
             let due = now.moment.after(BACKUP_AFTER);
             self.backups.insert(relief.group.clone(), due);
         }
@@ -416,6 +418,7 @@ impl Engine {
         let wish = self.wishes.remove(&number);
         if wish.is_some_and(|wish| wish.is_granted) {
             self.set_free(group, now.moment);
+            self.outdate(group);
             self.backups.insert(name, now.moment.after(BACKUP_AFTER));
             self.want_report(now.moment);
         }
@@ -467,15 +470,6 @@ impl Engine {
         self.tell(now, orders, told);
         // What LVM sees may have changed with its settings.
         self.want_report(now.moment);
-    }
-
-    /// Nothing of ours is at work in this group any more.
-    fn set_free(&mut self, group: &Uuid, now: Moment) {
-        self.busy.remove(group);
-        self.changed.insert(group.clone(), now);
-        if self.report.running.is_some() {
-            self.report.outdated.insert(group.clone());
-        }
     }
 
     fn count_command(&mut self, command: &str, took: Duration, failure: Option<&str>) {

@@ -110,6 +110,9 @@ const WAYS: [Way; 3] = [Way::Kill, Way::Stop, Way::Term];
 const TURNS: usize = 2;
 const WRITTEN_TO_POOL: Size = Size::mib(480);
 const WRITTEN_TO_ORIGIN: Size = Size::mib(120);
+/// Less than is written to the origin. What is free beyond the threshold lasts for 14 s: a slow machine takes 10 until
+/// another guard has looked, and nobody extends meanwhile.
+const STORE: Size = Size::mib(96);
 
 /// The writers are the clock: how far they are says when the next signal is due.
 fn any_moment(lab: &mut Lab) -> Result<()> {
@@ -117,7 +120,7 @@ fn any_moment(lab: &mut Lab) -> Result<()> {
     vg.pool("pool", Size::mib(128), Size::mib(8), "")?;
     let thin = vg.thin("pool", "thin", Size::gib(1))?;
     let origin = vg.thick("origin", Size::mib(256))?;
-    let snap = vg.cow_snapshot("origin", "snap", Size::mib(64))?;
+    let snap = vg.cow_snapshot("origin", "snap", STORE)?;
     let before = checksum(&origin)?;
     let mut cowherd = Cowherd::ready(None, &[])?;
     let mut to_pool = Writer::start(&thin, Rate::MibPerSec(8), WRITTEN_TO_POOL)?;
