@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::model::action::PROTECTED_TAG;
 use crate::model::cause::chain;
 use crate::model::names::Name;
 use crate::model::relief::{Expendable, Relief, Relieved, Rung, SpareDisk};
@@ -83,12 +84,14 @@ fn vgextend(group: &Name, disk: &SpareDisk) -> Vec<String> {
     fixed.chain(named).map(str::to_owned).collect()
 }
 
-/// LVM itself holds the uuid and the tag against what the name means by then. It asks about every active volume,
+/// LVM itself holds the uuid and the tags against what the name means by then. It asks about every active volume,
 /// and refuses one that is open whatever the answer.
 fn lvremove(snapshot: &Expendable) -> Vec<String> {
     let uuid = snapshot.id.lv.lvm_form();
     let tag = snapshot.tag.text();
-    let select = format!("lv_uuid=\"{uuid}\" && lv_tags={{\"{tag}\"}}");
+    let select = format!(
+        "lv_uuid=\"{uuid}\" && lv_tags={{\"{tag}\"}} && lv_tags!={{\"{PROTECTED_TAG}\"}}"
+    );
     let fixed = ["lvremove"].into_iter().chain(SAFE);
     let name = snapshot.name.to_string();
     let named = ["--yes", "--select", &select, "--", &name];
@@ -140,7 +143,7 @@ mod tests {
             tag: Tag::Expires(UnixSeconds(1_800_000_000.0)),
         };
         let words = lvremove(&snapshot);
-        let select = r#"lv_uuid="aaaaaa-aaaa-aaaa-aaaa-aaaa-aaaa-aaaaaa" && lv_tags={"cowherd.expires=1800000000"}"#;
+        let select = r#"lv_uuid="aaaaaa-aaaa-aaaa-aaaa-aaaa-aaaa-aaaaaa" && lv_tags={"cowherd.expires=1800000000"} && lv_tags!={"cowherd.protected"}"#;
         assert_eq!(
             words[words.len() - 4..],
             ["--select", select, "--", "vg0/snap"]

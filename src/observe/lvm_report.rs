@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use crate::model::action::PROTECTED_TAG;
 use crate::model::inventory::{
     CowSnapshot, GroupObstacle, Inventory, Kernel, ThinPool, ThinVolume, VolumeGroup,
 };
@@ -360,6 +361,9 @@ fn thin_volume(row: &Row, group: &VolumeGroup, all: &[Row]) -> Result<ThinVolume
 /// A snapshot that may be removed, if its tags say so. One that merges is not there for long.
 fn expendable(row: &Row, group: &VolumeGroup) -> Option<Expendable> {
     let tags = row.tags();
+    if tags.iter().any(|tag| tag == PROTECTED_TAG) {
+        return None;
+    }
     let tag = tags.iter().find_map(|tag| Tag::parse(tag))?;
     let is_thin = row.text("lv_attr").starts_with('V') && !row.text("origin").is_empty();
     if !is_thin && !row.text("lv_attr").starts_with('s') {

@@ -225,6 +225,33 @@ fn a_disk_that_has_a_group_is_no_spare_one() {
 }
 
 #[test]
+fn a_protected_snapshot_is_never_expendable() {
+    let text = read("cow-valid", "fullreport.json");
+    let expendable = |tags: &str| {
+        let (before, after) = text
+            .split_once(r#""lv_name":"snap","#)
+            .expect("a snapshot of that name");
+        let tagged = after.replacen(
+            r#""lv_tags":"""#,
+            &format!(r#""lv_tags":"{tags}""#),
+            1,
+        );
+        let text = format!(r#"{before}"lv_name":"snap",{tagged}"#);
+        let parsed = lvm_report::parse(text.as_bytes()).expect("a report");
+        parsed.inventory.expendable.len()
+    };
+    for (tags, count) in [
+        ("cowherd", 0),
+        ("cowherd,cowherd.expendable", 1),
+        ("cowherd.expires=1600000000", 1),
+        ("cowherd,cowherd.expendable,cowherd.protected", 0),
+        ("cowherd.protected,cowherd.expires=1600000000", 0),
+    ] {
+        assert_eq!(expendable(tags), count, "{tags}");
+    }
+}
+
+#[test]
 fn unknown_sections_and_control_characters_do_not_blind_us() {
     let text = read("thin", "fullreport.json");
     let logged = text.replacen('{', r#"{ "log": [{"log_seq_num":"1"}], "#, 1);

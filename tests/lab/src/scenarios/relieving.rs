@@ -23,7 +23,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ),
     Scenario::new(
         "tagged_snapshots_make_room_and_one_in_use_stays",
-        "an expired one that is open is refused by LVM, the oldest expendable one goes, no other does",
+        "an expired one that is open is refused by LVM, the oldest expendable one goes, no protected one and no other does",
         expendable,
     ),
     Scenario::new(
@@ -83,6 +83,7 @@ fn expendable(lab: &mut Lab) -> Result<()> {
     vg.thick("other", Size::mib(64))?;
     vg.cow_snapshot("origin", "snap", Size::mib(16))?;
     for (name, tag) in [
+        ("kept", "cowherd.expendable --addtag cowherd.protected"),
         ("older", "cowherd.expendable"),
         ("younger", "cowherd.expendable"),
         ("expired", "cowherd.expires=1600000000"),
@@ -109,7 +110,7 @@ fn expendable(lab: &mut Lab) -> Result<()> {
     })?;
     let left = sh("lvs --noheadings -o lv_name vg0 | tr -d ' ' | sort | tr '\\n' ' '")?;
     ensure!(
-        left == "expired filler origin other plain snap unexpired younger",
+        left == "expired filler kept origin other plain snap unexpired younger",
         "left are {left}"
     );
     for (result, count) in [("failed", 1), ("done", 1)] {
