@@ -12,7 +12,7 @@ use crate::model::time::UnixSeconds;
 
 use super::journal::Line;
 
-/// Ended jobs beyond these are forgotten, the oldest first; the journal keeps them.
+/// Ended jobs beyond these are forgotten, the oldest first, and their keys with them; the journal keeps them.
 const ENDED_MAX: usize = 2000;
 /// Jobs that wait for their turn; whoever comes later is told to try again.
 const WAITING_MAX: usize = 200;
@@ -52,8 +52,9 @@ impl Jobs {
         };
         let entry = self.all.iter().rev().find(|entry| {
             entry.act.key.as_ref() == Some(key)
-                && entry.caller == *caller
+                && entry.caller.who() == caller.who()
                 && now.0 - entry.job.created.0 < KEY_SECS
+                && !entry.came_to_nothing()
         });
         match entry {
             None => Known::New,
@@ -161,6 +162,14 @@ impl Jobs {
 }
 
 impl Entry {
+    /// Nothing was begun: the same request may be sent again, and do what it did not.
+    fn came_to_nothing(&self) -> bool {
+        let code = self.job.error.as_ref().map(|refusal| refusal.code);
+        code.is_some_and(|code| {
+            [Code::Busy, Code::JournalUnavailable, Code::GuardUnavailable].contains(&code)
+        })
+    }
+
     /// What is put on record before it is done.
     pub(super) fn intent(&self, now: UnixSeconds) -> Line {
         let line = Line::of(RecordKind::Intent, now, &self.caller, &self.line).of_job(&self.job);
@@ -204,4 +213,81 @@ impl Entry {
 fn is_same(one: &Act, other: &Act) -> bool {
     let wish = |act: &Act| -> (Reference, Action) { (act.target.clone(), act.action.clone()) };
     wish(one) == wish(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::action::{Planned, Verb};
+    use crate::model::names::{Name, Uuid, VolumeId, VolumeName};
+    use crate::model::step::Step;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).expect("a literal name")
+    }
+
+    fn act() -> Act {
+        Act {
+            target: Reference::Name(VolumeName {
+                vg: name("vg"),
+                lv: name("lv"),
+            }),
+            action: Action::Remove,
+            key: Some("key".to_owned()),
+            if_match: None,
+            dry_run: false,
+            confirm: None,
+        }
+    }
+
+    fn entry(id: &str, caller: Caller) -> Entry {
+        let uuid = || Uuid::parse(&"a".repeat(32)).expect("a literal uuid");
+        let task = Task {
+            id: VolumeId {
+                vg: uuid(),
+                lv: uuid(),
+            },
+            name: VolumeName {
+                vg: name("vg"),
+                lv: name("lv"),
+            },
+            step: Step::Remove,
+            plan: Planned {
+                summary: String::new(),
+                loses: Vec::new(),
+                needs_confirmation: false,
+            },
+            quiesce: None,
+            with: Vec::new(),
+        };
+        let line = Line::of(RecordKind::Intent, UnixSeconds(1.0), &caller, "");
+        let entry = Entry::restored(line.record, id.to_owned(), act(), task);
+        assert_eq!(entry.job.verb, Verb::Remove);
+        entry
+    }
+
+    #[test]
+    fn a_key_is_its_users_for_a_day_and_free_where_nothing_came_of_it() {
+        let of = |uid, gid| Caller::Peer { uid, gid };
+        let known = |jobs: &Jobs, caller: &Caller, secs| {
+            let known = jobs.known(caller, &act(), UnixSeconds(secs));
+            matches!(known, Known::Same(_))
+        };
+        for (code, is_known) in [
+            (Code::Busy, false),
+            (Code::GuardUnavailable, false),
+            (Code::LvmFailed, true),
+            (Code::Interrupted, true),
+        ] {
+            let mut jobs = Jobs::default();
+            jobs.add(entry("a", of(1, 1)));
+            assert!(known(&jobs, &of(1, 1), 2.0));
+            assert!(known(&jobs, &of(1, 7), 2.0), "whatever its group");
+            assert!(!known(&jobs, &of(2, 1), 2.0), "it is another's");
+            assert!(!known(&jobs, &of(1, 1), 90_000.0), "a day has passed");
+            let failed = Err(Refusal::new(code, "why"));
+            jobs.end("a", failed, JobState::Failed, UnixSeconds(2.0));
+            assert_eq!(known(&jobs, &of(1, 1), 3.0), is_known, "{code:?}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ use crate::model::time::Moment;
 pub(super) const LIFE: Duration = Duration::from_secs(120);
 /// Nobody needs more at once.
 const MAX: usize = 1000;
+const MAX_OF_ONE: usize = 50;
 
 /// What was issued and not yet used.
 #[derive(Debug, Default)]
@@ -44,6 +45,17 @@ impl Tokens {
         now: Moment,
     ) -> Result<String, Refusal> {
         self.issued.retain(|_, issued| issued.until > now);
+        let own = || {
+            self.issued
+                .iter()
+                .filter(|(_, issued)| issued.caller.who() == caller.who())
+        };
+        if own().count() >= MAX_OF_ONE {
+            // Whoever asks for so many has no use for the oldest, and takes nobody else's.
+            let oldest = own().min_by_key(|(_, issued)| issued.until);
+            let oldest = oldest.map(|(token, _)| token.clone());
+            oldest.map(|token| self.issued.remove(&token));
+        }
         if self.issued.len() >= MAX {
             let detail = format!("{MAX} confirmations wait to be used; try again in two minutes");
             return Err(Refusal::new(Code::RateLimited, detail));
@@ -78,7 +90,7 @@ impl Tokens {
         let issued = self.issued.remove(token);
         let fits = issued.is_some_and(|issued| {
             issued.until > now
-                && issued.caller == *caller
+                && issued.caller.who() == caller.who()
                 && issued.volume == task.id
                 && issued.step == task.step
         });
@@ -100,4 +112,61 @@ pub(super) fn random() -> Result<u128, Refusal> {
         .fill(&mut bytes)
         .map_err(|_| Refusal::new(Code::Internal, "the kernel gives no random numbers"))?;
     Ok(u128::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::action::Planned;
+    use crate::model::names::{Name, Uuid, VolumeName};
+
+    const fn user(uid: u32, gid: u32) -> Caller {
+        Caller::Peer { uid, gid }
+    }
+
+    fn task() -> Task {
+        let uuid = || Uuid::parse(&"a".repeat(32)).expect("a literal uuid");
+        let name = |text| Name::parse(text).expect("a literal name");
+        let plan = Planned {
+            summary: String::new(),
+            loses: Vec::new(),
+            needs_confirmation: true,
+        };
+        Task {
+            id: VolumeId {
+                vg: uuid(),
+                lv: uuid(),
+            },
+            name: VolumeName {
+                vg: name("vg"),
+                lv: name("lv"),
+            },
+            step: Step::Remove,
+            plan,
+            quiesce: None,
+            with: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn who_asks_for_too_many_loses_its_own() {
+        let (mut tokens, task) = (Tokens::new(), task());
+        let at = |secs| Moment::default().after(Duration::from_secs(secs));
+        let mut issue = |caller, secs| tokens.issue(&caller, &task, at(secs)).expect("a token");
+        let others = issue(user(1, 1), 0);
+        let first = issue(user(2, 2), 1);
+        let second = issue(user(2, 2), 2);
+        for _ in 2..=MAX_OF_ONE {
+            issue(user(2, 2), 3);
+        }
+        let mut fits = |token: &str, caller| {
+            let redeemed = tokens.redeem(Some(token), &caller, &task, at(4));
+            redeemed.is_ok()
+        };
+        assert!(!fits(&first, user(2, 2)));
+        // Whatever its group.
+        assert!(fits(&second, user(2, 3)));
+        assert!(fits(&others, user(1, 1)));
+        assert!(!fits(&others, user(1, 1)), "it was used");
+    }
 }
