@@ -89,9 +89,8 @@ fn vgextend(group: &Name, disk: &SpareDisk) -> Vec<String> {
 fn lvremove(snapshot: &Expendable) -> Vec<String> {
     let uuid = snapshot.id.lv.lvm_form();
     let tag = snapshot.tag.text();
-    let select = format!(
-        "lv_uuid=\"{uuid}\" && lv_tags={{\"{tag}\"}} && lv_tags!={{\"{PROTECTED_TAG}\"}}"
-    );
+    let select =
+        format!("lv_uuid=\"{uuid}\" && lv_tags={{\"{tag}\"}} && lv_tags!={{\"{PROTECTED_TAG}\"}}");
     let fixed = ["lvremove"].into_iter().chain(SAFE);
     let name = snapshot.name.to_string();
     let named = ["--yes", "--select", &select, "--", &name];

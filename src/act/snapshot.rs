@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::command::Finished;
-use crate::model::action::OWNER_TAG;
+use crate::model::action::{OWNER_TAG, PROTECTED_TAG, Planned};
 use crate::model::cause::chain;
 use crate::model::names::Name;
 use crate::model::refusal::{Code, Refusal};
@@ -24,7 +24,7 @@ pub trait Registry {
     /// The volumes of a group as they are now.
     ///
     /// # Errors
-    /// A text for people when LVM cannot be asked.
+    /// A text for people when LVM cannot be asked, or does not tell of the group.
     fn volumes(&self, group: &Name) -> Result<Vec<Volume>, String>;
 }
 
@@ -128,44 +128,61 @@ fn is_made(task: &Task, new: &NewSnapshot, volume: &Volume) -> bool {
     } else {
         VolumeKind::Thin
     };
+    // LVM forgets what a thin snapshot was taken of once that is removed or merged; its tags say so.
+    let is_forgotten = kind == VolumeKind::Thin && volume.origin.is_none();
     volume.kind == kind
-        && volume.origin.as_ref() == Some(&task.id.lv)
+        && (volume.origin.as_ref() == Some(&task.id.lv) || is_forgotten)
         && new.tags.iter().all(|tag| volume.has_tag(tag))
 }
 
-/// A volume that lvcreate made and did not get to turn into a snapshot: nobody has used it.
+/// A volume that lvcreate made and did not get to turn into a copy-on-write snapshot: nobody has used it. Thin ones are
+/// made at once.
 #[must_use]
 pub fn half_made<'a>(task: &Task, seen: &'a [Volume]) -> Option<&'a Volume> {
     let Step::Create(new) = &task.step else {
         return None;
     };
     seen.iter().find(|volume| {
-        volume.id.vg == task.id.vg
+        new.store.is_some()
+            && volume.kind == VolumeKind::Thick
+            && volume.id.vg == task.id.vg
             && volume.name.lv == new.name
-            && volume.has_tag(OWNER_TAG)
-            && !is_made(task, new, volume)
+            && new.tags.iter().all(|tag| volume.has_tag(tag))
             && volume.origin.is_none()
     })
 }
 
-/// Takes away what `half_made` found.
-///
-/// # Errors
-/// When it is still there.
-pub fn undo(hands: &impl Hands, registry: &impl Registry, half: &Volume) -> Result<(), Refusal> {
-    let task = Task {
-        id: half.id.clone(),
-        name: half.name.clone(),
+/// Whether somebody protected what this task made: then it is not taken away any more.
+#[must_use]
+pub fn is_protected_since(task: &Task, volume: &Volume) -> bool {
+    let was_wanted = match &task.step {
+        Step::Create(new) => new.tags.iter().any(|tag| tag == PROTECTED_TAG),
+        Step::Extend { .. }
+        | Step::Activate
+        | Step::Deactivate
+        | Step::Merge { .. }
+        | Step::Remove
+        | Step::Tag { .. }
+        | Step::Nothing => false,
+    };
+    volume.has_tag(PROTECTED_TAG) && !was_wanted
+}
+
+/// The task of taking away what another one has made.
+#[must_use]
+pub fn removal(made: &Volume) -> Task {
+    Task {
+        id: made.id.clone(),
+        name: made.name.clone(),
         step: Step::Remove,
-        plan: crate::model::action::Planned {
-            summary: format!("remove {}, which is no snapshot yet", half.name),
+        plan: Planned {
+            summary: format!("remove {}, which is not to stay", made.name),
             loses: Vec::new(),
             needs_confirmation: false,
         },
         quiesce: None,
         with: Vec::new(),
-    };
-    carry_out(hands, registry, &task).map(drop)
+    }
 }
 
 /// Has somebody look for the end of a merge: without that the snapshot stays when the kernel is done.
@@ -250,8 +267,14 @@ fn lvcreate(new: &NewSnapshot) -> Vec<String> {
     ]);
     if let Some(store) = new.store {
         options.extend(words(["--size", &format!("{}b", store.0)]));
-    } else if new.activate {
-        options.extend(words(["--activate", "y", "--ignoreactivationskip"]));
+    } else {
+        // Whatever lvm.conf says: two file systems of one identity at the next boot are nobody's wish.
+        options.extend(words(["--setactivationskip", "y"]));
+        options.extend(if new.activate {
+            words(["--activate", "y", "--ignoreactivationskip"])
+        } else {
+            words(["--activate", "n"])
+        });
     }
     options.extend(words(new.tags.iter().flat_map(|tag| ["--addtag", tag])));
     options

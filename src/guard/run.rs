@@ -29,7 +29,7 @@ use crate::report::log::Log;
 
 use super::claim::{self, LOCK_FILE};
 use super::clock;
-use super::desk::{Desk, DeskOptions, Grants};
+use super::desk::{Closing, Desk, DeskOptions, Grants};
 use super::devices::{self, Rescan};
 use super::engine::Engine;
 use super::front::{self, Front, FrontFailure, FrontSettings};
@@ -40,7 +40,8 @@ use super::workers::{self, Inputs, Lanes};
 
 /// Threads wait when the loop lags behind by as many inputs.
 const INPUTS_MAX: usize = 256;
-/// A stop waits this long for an lvextend of ours: killing it would leave devices suspended.
+/// A stop waits this long for an lvm of ours, which killing would make leave devices suspended, and for whoever holds
+/// still to be let go.
 const STOP_LIMIT: Duration = Duration::from_secs(80);
 /// A tick at least this often, so that a missed due time cannot become a stall.
 const TICK_MAX: Duration = Duration::from_secs(5);
@@ -111,7 +112,8 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         host: options.berth.host(),
     };
     let (inputs, queue) = sync_channel(INPUTS_MAX);
-    let (front, grants) = start_front(&options, identity, &tools, inputs.clone())?;
+    let closing = Closing::default();
+    let (front, grants) = start_front(&options, identity, &tools, inputs.clone(), &closing)?;
     let_go(&options.berth);
     info!(
         version = options.build.version,
@@ -137,6 +139,7 @@ pub fn run(options: Options, log: &Log) -> Result<(), GuardError> {
         front,
         tools,
         grants,
+        closing,
         inputs: inputs.clone(),
     };
     shell.engine.note_lifeboat(lifeboat);
@@ -163,6 +166,7 @@ fn open_desk(
     tools: &Tools,
     line: &front::Line,
     inputs: Inputs,
+    closing: Closing,
 ) -> Result<(Desk, UnixListener, Grants), GuardError> {
     let path = options.socket.clone();
     let listener =
@@ -173,6 +177,7 @@ fn open_desk(
         tools.clone(),
         line.clone(),
         inputs,
+        closing,
     );
     let (desk, grants) = opened.map_err(thread_error)?;
     Ok((desk, listener, grants))
@@ -184,11 +189,14 @@ fn start_front(
     identity: Option<(u32, u32)>,
     tools: &Tools,
     inputs: Inputs,
+    closing: &Closing,
 ) -> Result<(Front, Option<Grants>), GuardError> {
     let line = front::Line::default();
     let (api, grants) = match &options.api {
         Some(api) => {
-            let (desk, listener, grants) = open_desk(api, &options.policy, tools, &line, inputs)?;
+            let closing = closing.clone();
+            let (desk, listener, grants) =
+                open_desk(api, &options.policy, tools, &line, inputs, closing)?;
             (Some((desk, listener)), Some(grants))
         }
         None => (None, None),
@@ -257,6 +265,7 @@ struct Shell {
     front: Front,
     /// Where there is an API.
     grants: Option<Grants>,
+    closing: Closing,
     tools: Tools,
     inputs: Inputs,
 }
@@ -268,11 +277,13 @@ impl Shell {
             if stopping.is_none() && stop.load(Ordering::Acquire) {
                 info!("stopping");
                 self.engine.stop();
+                self.closing.close();
                 stopping = Some(clock::moment());
             }
             if let Some(since) = stopping {
                 let waited = clock::moment().since(since);
-                if !self.engine.is_busy() || waited > STOP_LIMIT {
+                let is_at_work = self.engine.is_busy() || self.closing.is_at_work();
+                if !is_at_work || waited > STOP_LIMIT {
                     break;
                 }
             }
@@ -284,8 +295,8 @@ impl Shell {
                 }
             }
         }
-        if self.engine.is_busy() {
-            warn!("stopped while an extension was still running");
+        if self.engine.is_busy() || self.closing.is_at_work() {
+            warn!("stopped while a volume group was still being changed");
         }
         self.front.stop();
     }

@@ -22,6 +22,8 @@ pub const OWNER_TAG: &str = "cowherd";
 pub const PROTECTED_TAG: &str = "cowherd.protected";
 /// Before the uuid of what a snapshot was taken of: LVM forgets it of thin ones.
 pub const ORIGIN_TAG: &str = "cowherd.origin=";
+/// The tag of a snapshot that one job made: this, and the job's number.
+pub const JOB_TAG: &str = "cowherd.job=";
 
 /// Who asks, as the front found out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -13,6 +13,8 @@ pub const NEW_NAME_LEN_MAX: usize = 100;
 /// LVM takes 1024; these are for people.
 pub const TAG_LEN_MAX: usize = 100;
 pub const TAGS_MAX: usize = 16;
+/// Proxmox VE takes what has such a tag for the disk of a guest (`LVMPlugin.pm`).
+pub const PVE_TAG: &str = "pve-vm-";
 /// Each may take its time to get ready while nobody else changes the volume group.
 pub const HOOKS_MAX: usize = 8;
 /// Besides the first: LVM makes one after the other, while applications hold still.
@@ -145,7 +147,7 @@ pub fn new_name(text: &str) -> Result<Name, Refusal> {
 /// an expression.
 ///
 /// # Errors
-/// When it is none, or cowherd's.
+/// When it is none, or cowherd's, or Proxmox VE's.
 pub fn tag(text: &str) -> Result<(), Refusal> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_+.-".contains(letter);
     let is_tag = (1..=TAG_LEN_MAX).contains(&text.len())
@@ -155,6 +157,8 @@ pub fn tag(text: &str) -> Result<(), Refusal> {
         "1 to 100 of a-z A-Z 0-9 _ + . - without a leading hyphen"
     } else if text.starts_with(OWNER_TAG) {
         "none that begins with \"cowherd\""
+    } else if text.starts_with(PVE_TAG) {
+        "none that begins with \"pve-vm-\", which is Proxmox VE's"
     } else {
         return Ok(());
     };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::action::{Planned, Verb};
+use super::action::{JOB_TAG, Planned, Verb};
 use super::names::{Name, Uuid, VolumeId, VolumeName};
 use super::quiesce::Quiesce;
 use super::units::Bytes;
@@ -61,6 +61,16 @@ impl Task {
     /// Itself, and what is done at the same moment.
     pub fn members(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.with)
+    }
+
+    /// Marks what is made as this job's: nothing else is ever taken for it, and removed.
+    pub fn mark(&mut self, job: &str) {
+        if let Step::Create(new) = &mut self.step {
+            new.tags.push(format!("{JOB_TAG}{job}"));
+        }
+        for member in &mut self.with {
+            member.mark(job);
+        }
     }
 
     #[must_use]

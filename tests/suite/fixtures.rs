@@ -231,11 +231,7 @@ fn a_protected_snapshot_is_never_expendable() {
         let (before, after) = text
             .split_once(r#""lv_name":"snap","#)
             .expect("a snapshot of that name");
-        let tagged = after.replacen(
-            r#""lv_tags":"""#,
-            &format!(r#""lv_tags":"{tags}""#),
-            1,
-        );
+        let tagged = after.replacen(r#""lv_tags":"""#, &format!(r#""lv_tags":"{tags}""#), 1);
         let text = format!(r#"{before}"lv_name":"snap",{tagged}"#);
         let parsed = lvm_report::parse(text.as_bytes()).expect("a report");
         parsed.inventory.expendable.len()

@@ -1,6 +1,8 @@
 //! Whether a snapshot may be extended, switched, merged, removed or labelled.
 
-use crate::model::action::{Label, Merge, OWNER_TAG, Owner, PROTECTED_TAG, Planned};
+use crate::model::action::{
+    Caller, Label, Merge, OWNER_TAG, Owner, PROTECTED_TAG, Planned, Reference, Verb,
+};
 use crate::model::inventory::{CowSnapshot, CowStatus};
 use crate::model::refusal::{Code, Refusal};
 use crate::model::relief::{EXPENDABLE_TAG, EXPIRES_TAG, Tag};
@@ -101,32 +103,17 @@ impl Subject<'_> {
         self.is_not_merging()
     }
 
-    pub(super) fn merge(&self, wanted: &Merge) -> Result<(Step, Planned), Refusal> {
+    pub(super) fn merge(
+        &self,
+        caller: &Caller,
+        wanted: &Merge,
+    ) -> Result<(Step, Planned), Refusal> {
         self.is_one()?;
         self.is_own()?;
         self.is_not_merging()?;
         self.is_valid()?;
         self.is_not_protected(self.volume)?;
-        let uuid = self.volume.origin.as_ref();
-        let Some(origin) = uuid.and_then(|uuid| self.site.volume(uuid)) else {
-            return self.refuse(
-                Code::WrongKind,
-                "what it was taken of is gone: there is nothing to merge into",
-            );
-        };
-        if origin.is_merging {
-            return self.refuse(
-                Code::Merging,
-                format!("another snapshot is being merged into {}", origin.name),
-            );
-        }
-        self.is_not_protected(origin)?;
-        if owner(origin) == Owner::Pve {
-            return self.refuse(
-                Code::ForeignOwner,
-                format!("Proxmox VE manages {}", origin.name),
-            );
-        }
+        let origin = self.merged_into(caller)?;
         if self.volume.opened.is_some_and(|count| count > 0) {
             return self.is_in_use(self.volume);
         }
@@ -168,6 +155,33 @@ impl Subject<'_> {
                 needs_confirmation: true,
             },
         ))
+    }
+
+    /// What is put back by a merge: whoever made the snapshot chose its name, so that alone gives no right to this.
+    fn merged_into(&self, caller: &Caller) -> Result<&Volume, Refusal> {
+        let uuid = self.volume.origin.as_ref();
+        let Some(origin) = uuid.and_then(|uuid| self.site.volume(uuid)) else {
+            return self.refuse(
+                Code::WrongKind,
+                "what it was taken of is gone: there is nothing to merge into",
+            );
+        };
+        let name = &origin.name;
+        if !self.site.access.allows(caller, Verb::Merge, name) {
+            let target = Reference::Name(name.clone());
+            return Err(self.site.forbidden(caller, Verb::Merge, &target));
+        }
+        if origin.is_merging {
+            return self.refuse(
+                Code::Merging,
+                format!("another snapshot is being merged into {name}"),
+            );
+        }
+        self.is_not_protected(origin)?;
+        if owner(origin) == Owner::Pve {
+            return self.refuse(Code::ForeignOwner, format!("Proxmox VE manages {name}"));
+        }
+        Ok(origin)
     }
 
     pub(super) fn remove(&self) -> Result<(Step, Planned), Refusal> {

@@ -12,7 +12,8 @@ use crate::model::step::{NewSnapshot, Step};
 use crate::model::time::UnixSeconds;
 use crate::model::volume::VolumeKind;
 
-use super::{Subject, harmless, origin_uuid, owner, quiesce};
+use super::group::member_name;
+use super::{Subject, harmless, origin_uuid, owner, quiesce, reads_as_pve};
 
 /// LVM's limit on the names of a group and a volume together (lvm2 `NAME_LEN`).
 const NAMES_MAX: usize = 126;
@@ -193,9 +194,17 @@ impl Subject<'_> {
         };
         let vg = &self.group.name;
         let name = if let Some(wanted) = wanted {
+            if reads_as_pve(wanted.as_str()) {
+                return Err(Refusal::new(
+                    Code::InvalidName,
+                    format!(
+                        "{vg}/{wanted}: Proxmox VE would take it for its own; choose another name"
+                    ),
+                ));
+            }
             wanted.as_str().to_owned()
         } else {
-            let first = format!("{}-{}", self.volume.name.lv, self.site.now.compact_utc());
+            let first = member_name(self.volume, &self.site.now.compact_utc());
             let later = (2..).map(|number| format!("{first}-{number}"));
             let mut all = std::iter::once(first.clone()).chain(later);
             all.find(|name| !taken(name)).unwrap_or(first)

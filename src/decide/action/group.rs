@@ -8,7 +8,10 @@ use crate::model::step::{Step, Task};
 use crate::model::units::Bytes;
 use crate::model::volume::Volume;
 
-use super::{Subject, harmless, quiesce};
+use super::{Subject, harmless, quiesce, reads_as_pve};
+
+/// Before a name that would be read as another's.
+const ASIDE: &str = "s-";
 
 impl Subject<'_> {
     /// One task with all others in it. Each is judged as if it were alone, and what they take together once more.
@@ -108,6 +111,19 @@ impl Subject<'_> {
     }
 }
 
-fn member_name(volume: &Volume, suffix: &str) -> String {
-    format!("{}-{suffix}", volume.name.lv)
+/// What a snapshot of this volume is called. Nobody but Proxmox VE makes what it would take for its own.
+pub(super) fn member_name(volume: &Volume, suffix: &str) -> String {
+    let name = format!("{}-{suffix}", volume.name.lv);
+    if reads_as_pve(&name) {
+        format!("{ASIDE}{name}")
+    } else {
+        name
+    }
+}
+
+/// What follows the origin's name in that.
+pub(super) fn suffix_of<'a>(origin: &Name, name: &'a Name) -> Option<&'a str> {
+    let name = name.as_str();
+    let after = |text: &'a str| text.strip_prefix(origin.as_str())?.strip_prefix('-');
+    after(name).or_else(|| after(name.strip_prefix(ASIDE)?))
 }

@@ -1,9 +1,10 @@
 //! What a caller's request comes to: one step, or the reason why not. Pure.
 //!
-//! The same is decided twice: when a request is accepted, and again right before its step is carried out, from
-//! what is seen then. A request names a volume; nothing else in it reaches lvm but sizes, and names and tags that
+//! The same is decided twice: when a request is accepted, and `again` right before its step is carried out, from what
+//! is seen then. A request names a volume; nothing else in it reaches lvm but sizes, and names and tags that
 //! have been checked.
 
+mod again;
 mod change;
 mod create;
 mod group;
@@ -14,7 +15,7 @@ use crate::model::access::Access;
 use crate::model::action::{
     Act, Action, Caller, ORIGIN_TAG, OWNER_TAG, Owner, PROTECTED_TAG, Planned, Reference, Verb,
 };
-use crate::model::bounds;
+use crate::model::bounds::{self, PVE_TAG};
 use crate::model::inventory::{GroupObstacle, Inventory, VolumeGroup};
 use crate::model::names::Uuid;
 use crate::model::policy::Policy;
@@ -24,6 +25,8 @@ use crate::model::time::UnixSeconds;
 use crate::model::units::Bytes;
 use crate::model::volume::Volume;
 use crate::model::writes::Writes;
+
+pub use again::judge_again;
 
 /// What is known when a request is decided.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +81,7 @@ pub fn judge(site: &Site<'_>, caller: &Caller, act: &Act) -> Result<Task, Refusa
         Action::Extend(wanted) => subject.extend(Bytes(wanted.size_bytes))?,
         Action::Activate => subject.activate()?,
         Action::Deactivate => subject.deactivate()?,
-        Action::Merge(wanted) => subject.merge(wanted)?,
+        Action::Merge(wanted) => subject.merge(caller, wanted)?,
         Action::Remove => subject.remove()?,
         Action::Label(wanted) => subject.label(wanted)?,
     };
@@ -269,16 +272,17 @@ pub fn origin_uuid(volume: &Volume) -> Option<Uuid> {
 /// Proxmox VE `LVMPlugin.pm`, `LvmThinPlugin.pm`: `vm-ID-disk-N`, `base-ID-disk-N`, `snap_vm-ID-disk-N_NAME`,
 /// `vm-ID-state-NAME`, the tag `pve-vm-ID`, and `del-` before what is being wiped.
 fn is_of_pve(volume: &Volume) -> bool {
-    let name = volume.name.lv.as_str();
+    reads_as_pve(volume.name.lv.as_str()) || volume.tags.iter().any(|tag| tag.starts_with(PVE_TAG))
+}
+
+fn reads_as_pve(name: &str) -> bool {
     let name = name.strip_prefix("del-").unwrap_or(name);
     let name = name.strip_prefix("snap_").unwrap_or(name);
     let rest = name
         .strip_prefix("vm-")
         .or_else(|| name.strip_prefix("base-"));
-    let is_named = rest
-        .and_then(|rest| rest.split_once('-'))
-        .is_some_and(|(id, _)| !id.is_empty() && id.bytes().all(|digit| digit.is_ascii_digit()));
-    is_named || volume.tags.iter().any(|tag| tag.starts_with("pve-vm-"))
+    rest.and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(id, _)| !id.is_empty() && id.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 fn harmless(summary: String) -> Planned {

@@ -23,7 +23,7 @@ use super::super::clock;
 use super::jobs::{Entry, Known};
 use super::journal::Line;
 use super::seeing::Seen;
-use super::{Asked, Office, Order, QUEUE, shown, tokens};
+use super::{Asked, Office, Order, QUEUE, moment, shown, tokens};
 
 /// A rate over less says little of the hours that a snapshot lives; two files of each device are read.
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
@@ -126,15 +126,36 @@ impl Office {
         caller: &Caller,
         act: &Act,
     ) -> Result<Task, Refusal> {
-        let site = Site {
+        self.on_site(seen, access, |site| action::judge(site, caller, act))
+    }
+
+    /// What an accepted job comes to by now.
+    pub(super) fn judge_again(
+        &self,
+        seen: &Seen,
+        access: &Access,
+        entry: &Entry,
+    ) -> Result<Task, Refusal> {
+        let (caller, act) = (&entry.caller, &entry.act);
+        self.on_site(seen, access, |site| {
+            action::judge_again(site, caller, act, &entry.task)
+        })
+    }
+
+    fn on_site(
+        &self,
+        seen: &Seen,
+        access: &Access,
+        judge: impl FnOnce(&Site<'_>) -> Result<Task, Refusal>,
+    ) -> Result<Task, Refusal> {
+        judge(&Site {
             policy: &self.policy,
             access,
             inventory: &seen.inventory,
             volumes: &seen.volumes,
             writes: &self.writes(),
             now: clock::now().wall,
-        };
-        action::judge(&site, caller, act)
+        })
     }
 
     fn confirm(
@@ -180,7 +201,7 @@ impl Office {
             }
             Known::New => {}
         }
-        let task = self.judge(self.seen(look)?, access, &ask.caller, act)?;
+        let mut task = self.judge(self.seen(look)?, access, &ask.caller, act)?;
         if act.dry_run {
             return Ok(Reply::Plan(task.plan));
         }
@@ -188,8 +209,13 @@ impl Office {
             self.tokens()
                 .redeem(act.confirm.as_deref(), &ask.caller, &task, now.moment)?;
         }
+        if self.is_ending() {
+            return Err(moment::ends(&task));
+        }
+        let id = new_id(now.wall)?;
+        task.mark(&id);
         let job = Job {
-            id: new_id(now.wall)?,
+            id,
             verb: act.action.verb(),
             state: JobState::Queued,
             created: now.wall,

@@ -12,6 +12,7 @@
 //! also sees, once a minute, how much has been written to each volume: the stores of snapshots are sized by that.
 
 mod answering;
+mod closing;
 mod door;
 mod jobs;
 mod journal;
@@ -45,6 +46,7 @@ use super::front::Line as FrontLine;
 use super::message::{Grant, Input};
 use super::workers::{self, Inputs};
 
+pub(super) use closing::Closing;
 pub use door::{Door, TokenFault, read_token};
 use jobs::Jobs;
 use journal::{Journal, Left};
@@ -109,6 +111,7 @@ struct Office {
     tokens: Mutex<Tokens>,
     /// Nothing when nobody comes in over the network.
     porter: Option<Porter>,
+    closing: Closing,
 }
 
 /// Where the engine says that a wish is granted.
@@ -130,6 +133,7 @@ impl Desk {
         tools: Tools,
         front: FrontLine,
         inputs: Inputs,
+        closing: Closing,
     ) -> io::Result<(Self, Grants)> {
         let leases = Leases::beside(&options.journal);
         let (journal, left) = Journal::start(tools.host.clone(), options.journal)?;
@@ -151,6 +155,7 @@ impl Desk {
             jobs: Mutex::default(),
             writes: Mutex::default(),
             tokens: Mutex::new(Tokens::new()),
+            closing,
         });
         let (questions, queue) = sync_channel(QUEUE);
         let (granted, grants) = sync_channel(GRANTS);
@@ -162,6 +167,7 @@ impl Desk {
                 grants: &grants,
                 wishes: 0,
                 merging: VecDeque::new(),
+                unseen: VecDeque::new(),
                 latest: None,
             };
             worker.run(&work);
@@ -246,6 +252,10 @@ impl Office {
 
     fn tokens(&self) -> MutexGuard<'_, Tokens> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_ending(&self) -> bool {
+        self.closing.is_ending()
     }
 
     fn tell(&self, generation: u64, number: u64, answer: Result<Reply, Refusal>) {

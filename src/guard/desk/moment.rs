@@ -58,12 +58,16 @@ pub(super) fn take(
         worker.with_group(task, seen.asked, held.limit, |worker, is_untouched| {
             worker.decide_again(entry, access, seen, is_untouched)?;
             // Who has let go while the group was busy holds for nothing that is made now.
-            if !decided::goes_on(quiesce.mode, held.asked.iter().all(Asked::still_holds)) {
+            let goes_on =
+                || decided::goes_on(quiesce.mode, held.asked.iter().all(Asked::still_holds));
+            if !goes_on() {
                 return Ok(None);
             }
             worker.phase(entry, "running lvm");
-            Ok(Some(run_all(office, task)))
+            Ok(Some(run_all(office, task, goes_on)))
         })
+    } else if office.is_ending() {
+        Err(ends(task))
     } else {
         Ok(None)
     };
@@ -80,6 +84,8 @@ pub(super) fn take(
     worker.phase(entry, "looking at what was done");
     let seen = office.see();
     let seen = seen.map_err(|refusal| snapshot::unseen(task, &refusal.detail))?;
+    let told = seen.tells_of(&task.name.vg);
+    told.map_err(|why| snapshot::unseen(task, &why))?;
     match (all_made(task, ran, &seen.volumes), worth) {
         (
             Ok(made),
@@ -185,7 +191,7 @@ fn hold(worker: &Worker<'_>, entry: &Entry, quiesce: &Quiesce) -> Held {
             &format!("waiting for hook {} to be ready", hook.name),
         );
         let one = quiesce::ask(&scope, hook);
-        held.goes_on = decided::goes_on(quiesce.mode, one.is_ready());
+        held.goes_on = decided::goes_on(quiesce.mode, one.is_ready()) && !office.is_ending();
         held.limit = held.limit.min(hook.max_hold);
         held.asked.push(one);
         if !held.goes_on {
@@ -263,6 +269,15 @@ pub(super) fn told(result: &JobResult) -> String {
     parts.into_iter().flatten().collect()
 }
 
+/// Nothing is begun any more.
+pub(super) fn ends(task: &Task) -> Refusal {
+    let detail = format!(
+        "{}: the guard ends, so nothing is done; ask the next one",
+        task.name
+    );
+    Refusal::new(Code::GuardUnavailable, detail)
+}
+
 pub(super) fn interrupted(task: &Task, what: &str) -> Refusal {
     let detail = format!("{}: the guard ended meanwhile: {what}", task.name);
     Refusal::new(Code::Interrupted, detail)
@@ -283,42 +298,67 @@ fn quiesce_of(task: &Task) -> Quiesce {
     task.quiesce.clone().unwrap_or_else(nobody)
 }
 
-/// Takes away what a job has made, with the group to itself. Gives how many.
+/// Takes away what a job has made, one after the other: the group is free in between for what runs full. Gives how
+/// many.
 fn undo(worker: &mut Worker<'_>, entry: &Entry, seen: &Seen) -> Result<usize, Refusal> {
-    let (office, task) = (worker.office, &entry.task);
-    if left(task, &seen.volumes).next().is_none() {
+    let office = worker.office;
+    let removals: Vec<Task> = left(&entry.task, &seen.volumes)
+        .map(|volume| snapshot::removal(&volume))
+        .collect();
+    if removals.is_empty() {
         return Ok(0);
     }
     worker.phase(entry, "removing what was made");
-    worker.with_group(task, seen.asked, GRANT_LIMIT, |_, _| {
-        remove_all(office, task, &seen.volumes)
-    })
+    let mut ran = Vec::new();
+    for removal in &removals {
+        ran.push(worker.with_group(removal, seen.asked, GRANT_LIMIT, |_, _| {
+            snapshot::run(&office.tools, removal)
+        })?);
+    }
+    let now = office.see()?;
+    for (removal, finished) in removals.iter().zip(ran) {
+        let told = now.tells_of(&removal.name.vg);
+        told.map_err(|why| snapshot::unseen(removal, &why))?;
+        snapshot::led_to(removal, finished.as_ref(), &now.volumes)?;
+    }
+    Ok(removals.len())
 }
 
+/// The same where the group is this one's anyway.
 fn remove_all(office: &Office, task: &Task, seen: &[Volume]) -> Result<usize, Refusal> {
     let mut count = 0;
     for volume in left(task, seen) {
-        snapshot::undo(&office.tools, &office.reader, &volume)?;
+        let removal = snapshot::removal(&volume);
+        snapshot::carry_out(&office.tools, &office.reader, &removal)?;
         count += 1;
     }
     Ok(count)
 }
 
-/// What was made, and what lvcreate left half made, which is nobody's and takes room.
+/// What was made, and what lvcreate left half made, which is nobody's and takes room. What somebody has protected since
+/// is somebody's.
 fn left(task: &Task, seen: &[Volume]) -> impl Iterator<Item = Volume> {
     task.members().filter_map(|member| {
         let whole = match snapshot::reached(member, seen) {
             Some(Done::Made(volume)) => Some(*volume),
             Some(Done::Whole | Done::Merging) | None => None,
         };
-        whole.or_else(|| snapshot::half_made(member, seen).cloned())
+        let left = whole.or_else(|| snapshot::half_made(member, seen).cloned());
+        left.filter(|volume| !snapshot::is_protected_since(member, volume))
     })
 }
 
-/// One after the other; the first that fails is the last.
-fn run_all(office: &Office, task: &Task) -> Vec<Result<Option<Finished>, Refusal>> {
+/// One after the other; the first that fails is the last, and so is one that nobody holds still for any more.
+fn run_all(
+    office: &Office,
+    task: &Task,
+    goes_on: impl Fn() -> bool,
+) -> Vec<Result<Option<Finished>, Refusal>> {
     let mut ran = Vec::new();
     for member in task.members() {
+        if !goes_on() {
+            break;
+        }
         let one = snapshot::run(&office.tools, member);
         let has_failed = !matches!(&one, Ok(Some(finished)) if finished.status.success());
         ran.push(one);

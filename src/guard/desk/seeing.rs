@@ -50,6 +50,14 @@ impl Reader {
 }
 
 impl Seen {
+    /// A group that LVM does not tell of has not lost its volumes: its disks may not be there yet, or not any more.
+    pub(super) fn tells_of(&self, group: &Name) -> Result<(), String> {
+        if self.inventory.groups.iter().any(|told| told.name == *group) {
+            return Ok(());
+        }
+        Err(format!("LVM does not tell of volume group {group}"))
+    }
+
     /// What the kernel says by now; what LVM said stays.
     pub(super) fn look_again(&mut self, known: Option<&Arc<View>>) -> Result<(), String> {
         let kernel = DeviceMapper::open().map_err(|error| chain(&error))?;
@@ -84,7 +92,9 @@ impl Seen {
 
 impl Registry for Reader {
     fn volumes(&self, group: &Name) -> Result<Vec<Volume>, String> {
-        let mut volumes = self.see(None)?.volumes;
+        let seen = self.see(None)?;
+        seen.tells_of(group)?;
+        let mut volumes = seen.volumes;
         volumes.retain(|volume| volume.name.vg == *group);
         Ok(volumes)
     }

@@ -2,7 +2,7 @@
 
 use crate::decide::action::{origin_uuid, owner};
 use crate::model::action::{
-    ORIGIN_TAG, OWNER_TAG, OriginView, PROTECTED_TAG, VolumeState, VolumeView,
+    JOB_TAG, ORIGIN_TAG, OWNER_TAG, OriginView, PROTECTED_TAG, VolumeState, VolumeView,
 };
 use crate::model::inventory::{CowSnapshot, CowStatus, Inventory};
 use crate::model::names::{Name, Uuid};
@@ -69,6 +69,7 @@ fn is_ours(tag: &str) -> bool {
     tag == OWNER_TAG
         || tag == PROTECTED_TAG
         || tag.starts_with(ORIGIN_TAG)
+        || tag.starts_with(JOB_TAG)
         || Tag::parse(tag).is_some()
 }
 

@@ -9,15 +9,16 @@ use crate::act::Hands;
 use crate::act::snapshot::{self, Done, Registry};
 use crate::command::Finished;
 use crate::model::access::Access;
-use crate::model::action::{Action, JobResult, JobState, Progress, StoreSize};
+use crate::model::action::{JobResult, JobState, Progress};
 use crate::model::cause::chain;
 use crate::model::inventory::CowStatus;
 use crate::model::journal::RecordKind;
-use crate::model::names::{Name, VolumeId};
+use crate::model::names::VolumeId;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::{Step, Task};
 use crate::model::tally::Happening;
 use crate::model::time::Moment;
+use crate::model::volume::Volume;
 use crate::observe::device_mapper::DeviceMapper;
 
 use super::super::clock;
@@ -33,6 +34,12 @@ pub(super) const GRANT_LIMIT: Duration = Duration::from_secs(60);
 const MERGE_EVERY: Duration = Duration::from_secs(1);
 /// What LVM said is as good as new for as long: a report takes about that where there are many volumes.
 const LATEST_FOR: Duration = Duration::from_secs(1);
+/// How soon it is noticed that the guard ends.
+const ENDING_EVERY: Duration = Duration::from_millis(200);
+/// What cannot be seen now may be seen later: another volume group may have to appear first.
+const SEEN_AGAIN: Duration = Duration::from_secs(10);
+/// Who has not seen what became of a job by then says so.
+const SEEN_LIMIT: Duration = Duration::from_secs(3600);
 /// A command of the guard before may still be at work: it holds the lock, and ends by itself.
 const LEFT_LOCK_LIMIT: Duration = Duration::from_secs(120);
 
@@ -50,6 +57,8 @@ pub(super) struct Worker<'a> {
     pub(super) wishes: u64,
     /// Jobs whose snapshots the kernel merges.
     pub(super) merging: VecDeque<String>,
+    /// Jobs of the guard before of which nothing could be seen yet: when to look again, and until when.
+    pub(super) unseen: VecDeque<(String, Moment, Moment)>,
     /// What was seen after the last command of ours.
     pub(super) latest: Option<Seen>,
 }
@@ -58,54 +67,59 @@ impl Worker<'_> {
     pub(super) fn run(mut self, work: &Receiver<Order>) {
         moment::run_down(self.office);
         loop {
-            let order = if self.merging.is_empty() {
+            let order = if self.merging.is_empty() && self.unseen.is_empty() {
                 work.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 work.recv_timeout(MERGE_EVERY)
             };
+            // What has not been begun is told by the next guard.
+            let Some(at_work) = self.office.closing.begin(&self.office.inputs) else {
+                return;
+            };
             match order {
                 Ok(Order::Do(id)) => self.carry_out(&id),
-                Ok(Order::Reconcile(id)) => self.reconcile(&id),
+                Ok(Order::Reconcile(id)) => self.reconcile(id, clock::moment().after(SEEN_LIMIT)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.look_after_merges();
+            self.look_after_unseen();
+            drop(at_work);
         }
     }
 
     fn carry_out(&mut self, id: &str) {
-        let Some(entry) = self.entry(id) else {
+        let Some(mut entry) = self.entry(id) else {
             return;
         };
-        let led = self.lead(&entry);
+        let led = self.lead(&mut entry);
         self.conclude(&entry, led, RecordKind::Outcome);
     }
 
-    /// All that takes time is done before the group is asked for, in which others would wait, and after it.
-    fn lead(&mut self, entry: &Entry) -> Result<Led, Refusal> {
-        let (office, task) = (self.office, &entry.task);
+    /// All that takes time is done before the group is asked for, in which others would wait, and after it. The task is
+    /// what it comes to by now.
+    fn lead(&mut self, entry: &mut Entry) -> Result<Led, Refusal> {
+        let office = self.office;
         let access = office.access_now(&entry.caller)?;
         self.phase(entry, "looking");
-        self.wait_for_others(task)?;
+        self.wait_for_others(&entry.task)?;
         let seen = self.look()?;
-        decide(office, &seen, entry, &access)?;
-        if let Step::Create(_) = &task.step {
+        office.judge_again(&seen, &access, entry)?;
+        if let Step::Create(_) = &entry.task.step {
             return moment::take(self, entry, &access, seen).map(Led::Taken);
         }
         self.phase(entry, "waiting for the volume group");
-        let finished = self.with_group(task, seen.asked, GRANT_LIMIT, |worker, is_untouched| {
-            let now = worker.decide_again(entry, &access, seen, is_untouched)?;
-            if now.step == Step::Nothing {
-                return Ok(None);
-            }
+        let (accepted, asked) = (entry.task.clone(), seen.asked);
+        let finished = self.with_group(&accepted, asked, GRANT_LIMIT, |worker, is_untouched| {
+            entry.task = worker.decide_again(entry, &access, seen, is_untouched)?;
             worker.phase(entry, "running lvm");
-            snapshot::run(&office.tools, task)
+            snapshot::run(&office.tools, &entry.task)
         })?;
         match finished {
             None => Ok(Led::To(Done::Whole)),
             Some(finished) => {
                 self.phase(entry, "looking at what was done");
-                self.led_to(task, &finished).map(Led::To)
+                self.led_to(&entry.task, &finished).map(Led::To)
             }
         }
     }
@@ -121,7 +135,7 @@ impl Worker<'_> {
     ) -> Result<T, Refusal> {
         self.wishes += 1;
         let number = self.wishes;
-        let group = task.id.vg.clone();
+        let (group, name) = (task.id.vg.clone(), task.name.vg.clone());
         let gone = |_| Refusal::new(Code::GuardUnavailable, "the guard ends");
         let wish = Input::Wish {
             group: group.clone(),
@@ -129,21 +143,16 @@ impl Worker<'_> {
             known,
         };
         self.office.inputs.send(wish).map_err(gone)?;
-        let granted = loop {
-            match self.grants.recv_timeout(limit) {
-                Ok(grant) if grant.number == number => break Some(grant),
-                Ok(_) => {}
-                Err(_) => break None,
+        let granted = self.granted(number, limit);
+        let result = match granted {
+            Some(grant) => work(self, grant.is_untouched),
+            None if self.office.is_ending() => Err(moment::ends(task)),
+            None => {
+                let limit = limit.as_secs();
+                let detail =
+                    format!("volume group {name} is being extended and was not free for {limit} s");
+                Err(Refusal::new(Code::Busy, detail))
             }
-        };
-        let name = task.name.vg.clone();
-        let result = if let Some(grant) = granted {
-            work(self, grant.is_untouched)
-        } else {
-            let limit = limit.as_secs();
-            let detail =
-                format!("volume group {name} is being extended and was not free for {limit} s");
-            Err(Refusal::new(Code::Busy, detail))
         };
         let waived = Input::Waived {
             group,
@@ -152,6 +161,20 @@ impl Worker<'_> {
         };
         self.office.inputs.send(waived).map_err(gone)?;
         result
+    }
+
+    /// Nothing when it takes too long, or the guard ends meanwhile.
+    fn granted(&self, number: u64, limit: Duration) -> Option<Grant> {
+        let until = clock::moment().after(limit);
+        loop {
+            let left = until.since(clock::moment());
+            match self.grants.recv_timeout(left.min(ENDING_EVERY)) {
+                Ok(grant) if grant.number == number => return Some(grant),
+                Ok(_) => {}
+                Err(_) if left.is_zero() || self.office.is_ending() => return None,
+                Err(_) => {}
+            }
+        }
     }
 
     /// Whoever is at work in the group is waited for, and not for ever, as lvm would.
@@ -179,7 +202,7 @@ impl Worker<'_> {
             self.wait_for_others(&entry.task)?;
             seen = office.see()?;
         }
-        decide(office, &seen, entry, access)
+        office.judge_again(&seen, access, entry)
     }
 
     /// What LVM says, which the look after the job before may have told just now; and what the kernel says.
@@ -197,14 +220,16 @@ impl Worker<'_> {
     fn led_to(&mut self, task: &Task, finished: &Finished) -> Result<Done, Refusal> {
         let seen = self.office.see();
         let seen = seen.map_err(|refusal| snapshot::unseen(task, &refusal.detail))?;
+        let told = seen.tells_of(&task.name.vg);
+        told.map_err(|why| snapshot::unseen(task, &why))?;
         let done = snapshot::led_to(task, Some(finished), &seen.volumes);
         self.latest = Some(seen);
         done
     }
 
-    /// What the guard before had accepted and not put an end to.
-    fn reconcile(&mut self, id: &str) {
-        let Some(entry) = self.entry(id) else {
+    /// What the guard before had accepted and not put an end to. Only who has seen what there is can tell.
+    fn reconcile(&mut self, id: String, until: Moment) {
+        let Some(entry) = self.entry(&id) else {
             return;
         };
         self.phase(&entry, "finding out what the guard before did");
@@ -216,22 +241,56 @@ impl Worker<'_> {
             drop(lock.map_err(|error| Refusal::new(Code::Busy, chain(&error)))?);
             let seen = office.reader.volumes(&task.name.vg);
             let seen = seen.map_err(|error| Refusal::new(Code::LvmFailed, error))?;
-            if let Step::Create(_) = &task.step {
-                return moment::reconcile(office, &entry, &seen).map(Led::Taken);
-            }
-            if let Some(done) = snapshot::reached(task, &seen) {
-                if done == Done::Merging {
-                    // Whoever polled for the end of the merge may have gone with the guard.
-                    snapshot::poll(&office.tools, task, &seen);
-                }
-                return Ok(Led::To(done));
-            }
-            Err(moment::interrupted(
-                task,
-                "it was not done; ask for it again",
-            ))
+            Ok(worker.found(&entry, &seen))
         });
-        self.conclude(&entry, found, RecordKind::Reconciled);
+        let now = clock::moment();
+        match found {
+            Ok(found) => self.conclude(&entry, found, RecordKind::Reconciled),
+            Err(_) if self.office.is_ending() => {}
+            Err(why) if now < until => {
+                tracing::warn!(
+                    job = entry.job.id,
+                    detail = why.detail,
+                    "what the guard before did cannot be seen yet"
+                );
+                self.unseen.push_back((id, now.after(SEEN_AGAIN), until));
+            }
+            Err(why) => {
+                let what = format!("whether it was done cannot be seen: {}", why.detail);
+                let told = Err(moment::interrupted(&entry.task, &what));
+                self.conclude(&entry, told, RecordKind::Reconciled);
+            }
+        }
+    }
+
+    /// What a job of the guard before has led to.
+    fn found(&self, entry: &Entry, seen: &[Volume]) -> Result<Led, Refusal> {
+        let (office, task) = (self.office, &entry.task);
+        if let Step::Create(_) = &task.step {
+            return moment::reconcile(office, entry, seen).map(Led::Taken);
+        }
+        // Where nothing was to be done that may have been otherwise by the time it was its turn.
+        let reached = snapshot::reached(task, seen).filter(|_| task.step != Step::Nothing);
+        let Some(done) = reached else {
+            let what = "it was not done; ask for it again";
+            return Err(moment::interrupted(task, what));
+        };
+        if done == Done::Merging {
+            // Whoever polled for the end of the merge may have gone with the guard.
+            snapshot::poll(&office.tools, task, seen);
+        }
+        Ok(Led::To(done))
+    }
+
+    fn look_after_unseen(&mut self) {
+        let now = clock::moment();
+        for _ in 0..self.unseen.len() {
+            match self.unseen.pop_front() {
+                Some((id, again, until)) if again <= now => self.reconcile(id, until),
+                Some(waits) => self.unseen.push_back(waits),
+                None => return,
+            }
+        }
     }
 
     fn conclude(&mut self, entry: &Entry, led: Result<Led, Refusal>, kind: RecordKind) {
@@ -277,10 +336,12 @@ impl Worker<'_> {
             .of_job(&entry.job)
             .with(Some(entry.job.verb), detail, code);
         line.result = end.as_ref().ok().cloned();
-        if let Err(error) = self.office.journal.write(line) {
+        self.phase(entry, "putting it on record");
+        let journal = &self.office.journal;
+        if let Err(why) = journal.write_end(&line, || !self.office.is_ending()) {
             tracing::error!(
                 job = entry.job.id,
-                detail = error.detail,
+                detail = why,
                 "what became of a job is not on record"
             );
         }
@@ -353,48 +414,6 @@ impl Worker<'_> {
         if has_begun {
             self.office.note(Happening::Begun);
         }
-    }
-}
-
-impl Entry {
-    /// As it was decided: a name that was made up stays, and so does a size.
-    fn fixed(&self) -> crate::model::action::Act {
-        let mut act = self.act.clone();
-        if let (Action::Create(create), Step::Create(new)) = (&mut act.action, &self.task.step) {
-            let name = new.name.as_str();
-            let origin = format!("{}-", self.task.name.lv);
-            // Of several, it is what follows each origin's name.
-            let suffix = name
-                .strip_prefix(&origin)
-                .and_then(|suffix| Name::parse(suffix).ok());
-            let is_one = self.task.with.is_empty();
-            create.name = if is_one {
-                Some(new.name.clone())
-            } else {
-                suffix
-            };
-            // Another rate by now makes no other size of what was promised.
-            if let (true, Some(store)) = (is_one, new.store) {
-                create.size = Some(StoreSize::Bytes(store.0));
-            }
-        }
-        act
-    }
-}
-
-/// Decides once more, from what was seen.
-fn decide(office: &Office, seen: &Seen, entry: &Entry, access: &Access) -> Result<Task, Refusal> {
-    let now = office.judge(seen, access, &entry.caller, &entry.fixed())?;
-    let task = &entry.task;
-    match (&task.step, &now.step) {
-        (Step::Merge { origin: then }, Step::Merge { origin }) if then != origin => {
-            let detail = format!(
-                "{}: its origin is another volume by now; look again",
-                task.name
-            );
-            Err(Refusal::new(Code::PreconditionFailed, detail))
-        }
-        _ => Ok(now),
     }
 }
 

@@ -108,6 +108,49 @@ fn nothing_is_changed_where_nothing_may_be() {
 }
 
 #[test]
+fn who_chooses_a_snapshots_name_gains_no_right_to_its_origin() {
+    let mut host = Host::new();
+    host.access.grants = vec![Grant {
+        who: Who::User(34),
+        verbs: vec![Verb::Merge],
+        volumes: vec![WildMatch::new("vg/night*")],
+        hooks: Vec::new(),
+    }];
+    let wanted = act("nightly", merge(false));
+    let refusal = host
+        .judge(&BACKUP, &wanted)
+        .expect_err("vg/thin is not its");
+    assert_eq!(refusal.code, Code::Forbidden, "{}", refusal.detail);
+    host.access.grants[0]
+        .volumes
+        .push(WildMatch::new("vg/thin"));
+    host.judge(&BACKUP, &wanted).expect("both are its");
+}
+
+#[test]
+fn a_thin_snapshot_that_lost_its_origin_is_whole() {
+    let mut host = Host::new();
+    let mut task = host.ask("thin", named("new")).expect("granted");
+    task.mark("01JOB");
+    let Step::Create(new) = task.step.clone() else {
+        panic!("{task:?}");
+    };
+    assert!(new.tags.contains(&"cowherd.job=01JOB".to_owned()));
+    let mut made = volume("new", 'h', VolumeKind::Thin, None);
+    made.tags.clone_from(&new.tags);
+    host.volumes.push(made.clone());
+    assert_eq!(snapshot::half_made(&task, &host.volumes), None);
+    let done = Some(Done::Made(Box::new(made.clone())));
+    assert_eq!(snapshot::reached(&task, &host.volumes), done);
+    // One of the same name that another job made is not it.
+    host.of("new").tags.retain(|tag| !tag.contains("job"));
+    assert_eq!(snapshot::reached(&task, &host.volumes), None);
+    assert!(!snapshot::is_protected_since(&task, &made));
+    made.tags.push("cowherd.protected".to_owned());
+    assert!(snapshot::is_protected_since(&task, &made));
+}
+
+#[test]
 fn what_a_step_led_to_is_told_from_what_is_there() {
     let mut host = Host::new();
     let task = host.ask("origin", named("new")).expect("granted");

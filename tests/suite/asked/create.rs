@@ -27,8 +27,8 @@ fn a_snapshot_is_of_its_origins_kind() {
     assert_eq!(
         host.arguments("thin", Action::Create(wanted)),
         format!(
-            "{prefix} --snapshot --yes --name thin-20270115T080000Z --permission r --activate y \
-             --ignoreactivationskip --addtag cowherd --addtag cowherd.origin=tttttt-tttt-tttt-tttt-tttt-tttt-tttttt \
+            "{prefix} --snapshot --yes --name thin-20270115T080000Z --permission r --setactivationskip y \
+             --activate y --ignoreactivationskip --addtag cowherd --addtag cowherd.origin=tttttt-tttt-tttt-tttt-tttt-tttt-tttttt \
              --addtag cowherd.protected --addtag cowherd.expendable --addtag cowherd.expires=1800000060 \
              --addtag mine -- vg/thin"
         )
@@ -218,4 +218,33 @@ fn an_origin_has_so_many_snapshots_and_no_more() {
         Code::TooManySnapshots,
         "it has 3",
     );
+}
+
+#[test]
+fn nothing_is_called_what_proxmox_takes_for_its_own() {
+    let mut host = Host::new();
+    host.of("thin").name = worlds::name("vm-5");
+    for (wanted, name) in [
+        (create(), "s-vm-5-20270115T080000Z"),
+        (
+            Create {
+                name: Some(Name::parse("vm-day").expect("a literal name")),
+                ..create()
+            },
+            "vm-day",
+        ),
+    ] {
+        let task = host.ask("vm-5", Action::Create(wanted)).expect("granted");
+        let Step::Create(new) = &task.step else {
+            panic!("{task:?}");
+        };
+        assert_eq!(new.name.as_str(), name);
+        // What is made is not taken for another's.
+        host.of("nightly").name = worlds::name(name);
+        host.ask(name, Action::Remove).expect("it is ours");
+        host.of(name).name = worlds::name("nightly");
+    }
+    for name in ["vm-9-x", "base-1-disk-0", "snap_vm-9-disk-0_day"] {
+        host.refuses("vm-5", named(name), Code::InvalidName, "Proxmox VE");
+    }
 }

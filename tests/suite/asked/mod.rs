@@ -1,6 +1,7 @@
 //! What callers ask for: who may, what it comes to, and every reason why not.
 
 mod access;
+mod again;
 mod change;
 mod create;
 mod held;
@@ -19,6 +20,7 @@ use cowherd::model::inventory::{CowStatus, GroupObstacle, Kernel, PoolMode, Pool
 use cowherd::model::names::{Name, VolumeName};
 use cowherd::model::refusal::{Code, Refusal};
 use cowherd::model::step::{Step, Task};
+use cowherd::model::time::UnixSeconds;
 use cowherd::model::token::TokenId;
 use cowherd::model::units::{Bytes, Extents};
 use cowherd::model::volume::{Volume, VolumeKind};
