@@ -34,7 +34,7 @@ const ENVIRONMENT: [(&str, &str); 5] = [
     ("LVM_SUPPRESS_FD_WARNINGS", "1"),
 ];
 
-pub use started::{Leash, Said, Setting, Started, Stranger, end_stranger, start};
+pub use started::{Leash, Said, Setting, Started, Stranger, end_stranger, start, strangers_with};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {

@@ -243,10 +243,17 @@ fn run_one_down(
     let Some((hook, HookKind::Pair { after, .. })) = hook.map(|hook| (hook, &hook.kind)) else {
         return Err("no such pair is configured any more, so its `after` is not known".to_owned());
     };
-    if let Some(before) = lease.before {
-        // It would hold what has just been let go.
-        command::end_stranger(before);
-    }
+    // It would hold what has just been let go. The guard may have been killed before it could note it.
+    let before = lease.before.map_or_else(
+        || {
+            command::strangers_with(&[
+                ("COWHERD_HOOK", hook.name.as_str()),
+                ("COWHERD_JOB", &lease.job),
+            ])
+        },
+        |before| vec![before],
+    );
+    before.into_iter().for_each(command::end_stranger);
     let scope = Scope {
         job: lease.job.clone(),
         group: lease.group.clone(),

@@ -242,6 +242,31 @@ pub fn end_stranger(stranger: Stranger) {
     }
 }
 
+/// Processes with all of these variables: those of a former guard that was killed before it could note them.
+#[must_use]
+pub fn strangers_with(variables: &[(&str, &str)]) -> Vec<Stranger> {
+    let wanted: Vec<String> = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let has_all = |pid: u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let has = |one: &String| {
+            let mut all = environment.split(|byte| *byte == 0);
+            all.any(|found| found == one.as_bytes())
+        };
+        wanted.iter().all(has)
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| has_all(*pid))
+        .filter_map(|pid| {
+            let started = start_time(pid)?;
+            Some(Stranger { pid, started })
+        })
+        .collect()
+}
+
 fn has_ended(end: &OwnedFd, limit: Duration) -> bool {
     let limit = Timespec {
         tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
@@ -263,6 +288,26 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn who_was_not_noted_is_known_by_its_variables() {
+        let job = format!("job-{}", std::process::id());
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .envs([("COWHERD_JOB", job.as_str()), ("COWHERD_HOOK", "app")])
+            .process_group(0)
+            .spawn()
+            .expect("sleep is there");
+        let with = |hook| strangers_with(&[("COWHERD_JOB", &job), ("COWHERD_HOOK", hook)]);
+        assert!(with("other").is_empty());
+        let found = with("app");
+        assert_eq!(
+            found.iter().map(|one| one.pid).collect::<Vec<_>>(),
+            [child.id()]
+        );
+        found.into_iter().for_each(end_stranger);
+        assert!(!child.wait().expect("it was started").success());
+    }
 
     fn shell(script: &str) -> (Started, Leash) {
         let setting = Setting {

@@ -102,3 +102,16 @@ fn it_lives_longer_than_the_file_systems() {
     assert_eq!(unit["Unit.Conflicts"], ["shutdown.target"]);
     assert_eq!(unit["Install.WantedBy"], ["sysinit.target"]);
 }
+
+#[test]
+fn the_hook_of_mariadb_refuses_a_database_on_several_volumes() {
+    let hook = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/hooks/mariadb");
+    let output = std::process::Command::new(hook)
+        .env("COWHERD_VOLUMES", "vg0/data vg0/log")
+        .output()
+        .expect("it is a program");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("(vg0/data vg0/log)"), "{complaint}");
+    assert!(output.stdout.is_empty(), "it is not ready");
+}

@@ -240,7 +240,7 @@ mod tests {
         }
     }
 
-    fn entry(id: &str, caller: Caller) -> Entry {
+    fn entry(id: &str, caller: &Caller) -> Entry {
         let uuid = || Uuid::parse(&"a".repeat(32)).expect("a literal uuid");
         let task = Task {
             id: VolumeId {
@@ -260,7 +260,7 @@ mod tests {
             quiesce: None,
             with: Vec::new(),
         };
-        let line = Line::of(RecordKind::Intent, UnixSeconds(1.0), &caller, "");
+        let line = Line::of(RecordKind::Intent, UnixSeconds(1.0), caller, "");
         let entry = Entry::restored(line.record, id.to_owned(), act(), task);
         assert_eq!(entry.job.verb, Verb::Remove);
         entry
@@ -280,7 +280,7 @@ mod tests {
             (Code::Interrupted, true),
         ] {
             let mut jobs = Jobs::default();
-            jobs.add(entry("a", of(1, 1)));
+            jobs.add(entry("a", &of(1, 1)));
             assert!(known(&jobs, &of(1, 1), 2.0));
             assert!(known(&jobs, &of(1, 7), 2.0), "whatever its group");
             assert!(!known(&jobs, &of(2, 1), 2.0), "it is another's");

@@ -170,9 +170,12 @@ impl Worker<'_> {
             let left = until.since(clock::moment());
             match self.grants.recv_timeout(left.min(ENDING_EVERY)) {
                 Ok(grant) if grant.number == number => return Some(grant),
-                Ok(_) => {}
-                Err(_) if left.is_zero() || self.office.is_ending() => return None,
-                Err(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) if left.is_zero() || self.office.is_ending() => {
+                    return None;
+                }
+                // One that came too late was for another wish.
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }

@@ -16,6 +16,7 @@ pub mod qemu;
 pub mod rounds;
 pub mod run_dir;
 pub mod schema;
+pub mod speed;
 pub mod tool;
 pub mod vmlinux;
 pub mod workspace;
@@ -29,12 +30,14 @@ pub struct Host {
     pub initramfs: std::path::PathBuf,
     pub accel: accel::Accel,
     pub interrupt: machine::Interrupt,
+    pub speed: speed::Speed,
 }
 
 impl Host {
     /// Installs what is missing, unpacks the kernel, and chooses the accelerator.
     pub fn prepare() -> Result<Self> {
         let interrupt = machine::Interrupt::listen()?;
+        let speed = speed::Speed::measured();
         packages::install_missing()?;
         run_dir::remove_abandoned()?;
         let kernel = kernel::Kernel::cached_or_unpacked()?;
@@ -45,6 +48,7 @@ impl Host {
             initramfs,
             accel,
             interrupt,
+            speed,
         })
     }
 }

@@ -52,13 +52,14 @@ const STEPS: [Step; 5] = [
     Step::At("looking at what was done"),
 ];
 /// In their order. Some are over too soon to be seen: whatever comes later has them behind it.
-const PHASES: [&str; 6] = [
+const PHASES: [&str; 7] = [
     "waiting",
     "looking",
     "waiting for the volume group",
     "running lvm",
     "looking at what was done",
     "merging",
+    "putting it on record",
 ];
 
 impl Step {

@@ -23,6 +23,7 @@ mod sick_host;
 mod sick_root;
 mod sizing;
 mod stopping;
+mod waiting;
 mod writer;
 
 use std::time::Duration;
@@ -146,6 +147,7 @@ pub fn all() -> Vec<Scenario> {
         refusing::SCENARIOS,
         asking::SCENARIOS,
         killing::SCENARIOS,
+        waiting::SCENARIOS,
         admitting::SCENARIOS,
         sizing::SCENARIOS,
         quiescing::SCENARIOS,
