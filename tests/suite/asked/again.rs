@@ -145,14 +145,14 @@ fn stores_that_were_promised_leave_the_reserve_alone() {
     let mut other = volume("second", 'q', VolumeKind::Thick, None);
     other.size = Bytes::mib(400);
     host.volumes.push(other);
+    sized::written(&mut host, 4);
+    host.world.inventory.groups[0].free = Extents(200);
     let wanted = act("origin", and("second"));
     let task = accepted(&host, &wanted);
     host.again(&ROOT, &wanted, &task).expect("there is room");
-    // Two of 40 MiB, rounded to extents.
-    let free = &mut host.world.inventory.groups[0].free;
-    *free = Extents(Bytes::mib(80).extents_ceil(EXTENT).0 - 1);
-    let one = act("origin", named("one"));
-    accepted(&host, &one);
+    // Each was promised a quarter of 200 extents. By now it would be a quarter of 90.
+    host.world.inventory.groups[0].free = Extents(90);
+    accepted(&host, &wanted);
     let refusal = host.again(&ROOT, &wanted, &task).expect_err("no room");
     assert_eq!(refusal.code, Code::VgReserve, "{}", refusal.detail);
 }

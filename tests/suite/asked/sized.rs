@@ -15,7 +15,7 @@ use crate::worlds;
 use super::{Host, create, sized, volume};
 
 /// The origins are written to at as many MiB a second.
-fn written(host: &mut Host, mib_per_second: u64) {
+pub(super) fn written(host: &mut Host, mib_per_second: u64) {
     let volumes = host.volumes.clone();
     for second in [0, 60] {
         let written = volumes.iter().map(|volume| Written {
