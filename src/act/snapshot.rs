@@ -155,17 +155,9 @@ pub fn half_made<'a>(task: &Task, seen: &'a [Volume]) -> Option<&'a Volume> {
 /// Whether somebody protected what this task made: then it is not taken away any more.
 #[must_use]
 pub fn is_protected_since(task: &Task, volume: &Volume) -> bool {
-    let was_wanted = match &task.step {
-        Step::Create(new) => new.tags.iter().any(|tag| tag == PROTECTED_TAG),
-        Step::Extend { .. }
-        | Step::Activate
-        | Step::Deactivate
-        | Step::Merge { .. }
-        | Step::Remove
-        | Step::Tag { .. }
-        | Step::Nothing => false,
-    };
-    volume.has_tag(PROTECTED_TAG) && !was_wanted
+    let is_wanted = |tags: &[String]| tags.iter().any(|tag| tag == PROTECTED_TAG);
+    let made = task.step.made();
+    volume.has_tag(PROTECTED_TAG) && !made.is_some_and(|new| is_wanted(&new.tags))
 }
 
 /// The task of taking away what another one has made.

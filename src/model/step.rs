@@ -57,6 +57,23 @@ pub struct NewSnapshot {
     pub tags: Vec<String>,
 }
 
+impl Step {
+    /// What it makes.
+    #[must_use]
+    pub const fn made(&self) -> Option<&NewSnapshot> {
+        match self {
+            Self::Create(new) => Some(new),
+            Self::Extend { .. }
+            | Self::Activate
+            | Self::Deactivate
+            | Self::Merge { .. }
+            | Self::Remove
+            | Self::Tag { .. }
+            | Self::Nothing => None,
+        }
+    }
+}
+
 impl Task {
     /// Itself, and what is done at the same moment.
     pub fn members(&self) -> impl Iterator<Item = &Self> {
@@ -71,6 +88,13 @@ impl Task {
         for member in &mut self.with {
             member.mark(job);
         }
+    }
+
+    /// What the stores of copy-on-write snapshots take that are made.
+    #[must_use]
+    pub fn stores(&self) -> Bytes {
+        let stores = self.members().filter_map(|one| one.step.made()?.store);
+        stores.fold(Bytes::ZERO, Bytes::saturating_add)
     }
 
     #[must_use]

@@ -8,7 +8,6 @@ use crate::model::names::Name;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::relief::EXPIRES_TAG;
 use crate::model::step::{Step, Task};
-use crate::model::units::Bytes;
 
 use super::group::suffix_of;
 use super::{Site, Subject, judge};
@@ -99,17 +98,7 @@ fn fits(site: &Site<'_>, accepted: &Task) -> Result<(), Refusal> {
         group: site.group(volume)?,
         together: 1,
     };
-    let stores = accepted.members().filter_map(|member| match &member.step {
-        Step::Create(new) => new.store,
-        Step::Extend { .. }
-        | Step::Activate
-        | Step::Deactivate
-        | Step::Merge { .. }
-        | Step::Remove
-        | Step::Tag { .. }
-        | Step::Nothing => None,
-    });
-    subject.has_room(stores.fold(Bytes::ZERO, Bytes::saturating_add))
+    subject.has_room(accepted.stores())
 }
 
 fn another(accepted: &Task, why: &str) -> Refusal {

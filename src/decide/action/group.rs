@@ -4,8 +4,7 @@ use crate::model::action::{Action, Caller, Create, Verb};
 use crate::model::bounds;
 use crate::model::names::Name;
 use crate::model::refusal::{Code, Refusal};
-use crate::model::step::{Step, Task};
-use crate::model::units::Bytes;
+use crate::model::step::Task;
 use crate::model::volume::Volume;
 
 use super::{Subject, harmless, quiesce, reads_as_pve};
@@ -38,17 +37,6 @@ impl Subject<'_> {
         for volume in volumes {
             tasks.push(self.member(volume, count, &suffix, wanted)?);
         }
-        let stores = tasks.iter().map(|task| match &task.step {
-            Step::Create(new) => new.store.unwrap_or_default(),
-            Step::Extend { .. }
-            | Step::Activate
-            | Step::Deactivate
-            | Step::Merge { .. }
-            | Step::Remove
-            | Step::Tag { .. }
-            | Step::Nothing => Bytes::ZERO,
-        });
-        self.has_room(stores.fold(Bytes::ZERO, Bytes::saturating_add))?;
         let summaries: Vec<&str> = tasks
             .iter()
             .map(|task| task.plan.summary.as_str())
@@ -59,6 +47,7 @@ impl Subject<'_> {
         first.plan = harmless(summary);
         first.quiesce = quiesce::wanted(&Action::Create(wanted.clone()));
         first.with = tasks;
+        self.has_room(first.stores())?;
         Ok(first)
     }
 

@@ -216,7 +216,7 @@ fn is_same(one: &Act, other: &Act) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::action::{Planned, Verb};
     use crate::model::names::{Name, Uuid, VolumeId, VolumeName};
@@ -240,9 +240,10 @@ mod tests {
         }
     }
 
-    fn entry(id: &str, caller: &Caller) -> Entry {
+    /// One that wants to be confirmed.
+    pub(in super::super) fn task() -> Task {
         let uuid = || Uuid::parse(&"a".repeat(32)).expect("a literal uuid");
-        let task = Task {
+        Task {
             id: VolumeId {
                 vg: uuid(),
                 lv: uuid(),
@@ -255,13 +256,16 @@ mod tests {
             plan: Planned {
                 summary: String::new(),
                 loses: Vec::new(),
-                needs_confirmation: false,
+                needs_confirmation: true,
             },
             quiesce: None,
             with: Vec::new(),
-        };
+        }
+    }
+
+    fn entry(id: &str, caller: &Caller) -> Entry {
         let line = Line::of(RecordKind::Intent, UnixSeconds(1.0), caller, "");
-        let entry = Entry::restored(line.record, id.to_owned(), act(), task);
+        let entry = Entry::restored(line.record, id.to_owned(), act(), task());
         assert_eq!(entry.job.verb, Verb::Remove);
         entry
     }

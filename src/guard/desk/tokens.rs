@@ -116,36 +116,11 @@ pub(super) fn random() -> Result<u128, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::jobs::tests::task;
     use super::*;
-    use crate::model::action::Planned;
-    use crate::model::names::{Name, Uuid, VolumeName};
 
     const fn user(uid: u32, gid: u32) -> Caller {
         Caller::Peer { uid, gid }
-    }
-
-    fn task() -> Task {
-        let uuid = || Uuid::parse(&"a".repeat(32)).expect("a literal uuid");
-        let name = |text| Name::parse(text).expect("a literal name");
-        let plan = Planned {
-            summary: String::new(),
-            loses: Vec::new(),
-            needs_confirmation: true,
-        };
-        Task {
-            id: VolumeId {
-                vg: uuid(),
-                lv: uuid(),
-            },
-            name: VolumeName {
-                vg: name("vg"),
-                lv: name("lv"),
-            },
-            step: Step::Remove,
-            plan,
-            quiesce: None,
-            with: Vec::new(),
-        }
     }
 
     #[test]
