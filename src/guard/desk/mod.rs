@@ -17,6 +17,7 @@ mod jobs;
 mod journal;
 mod moment;
 mod porter;
+mod refusals;
 mod seeing;
 mod shown;
 mod tokens;
@@ -49,6 +50,7 @@ pub use door::{Door, TokenFault, read_token};
 use jobs::Jobs;
 use journal::{Journal, Left};
 use porter::Porter;
+use refusals::Refusals;
 use seeing::Reader;
 use tokens::Tokens;
 use worker::Worker;
@@ -101,6 +103,7 @@ struct Office {
     tools: Tools,
     reader: Reader,
     journal: Journal,
+    refusals: Refusals,
     leases: Leases,
     front: FrontLine,
     inputs: Inputs,
@@ -145,6 +148,7 @@ impl Desk {
             },
             tools,
             journal,
+            refusals: Refusals::default(),
             leases,
             front,
             inputs,
