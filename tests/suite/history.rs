@@ -159,6 +159,17 @@ fn what_was_rotated_comes_first() {
 }
 
 #[test]
+fn what_was_rotated_is_shown_before_anything_follows_it() {
+    let journal = Journal::of(&[]).rotated(&story());
+    // Whoever rotated it was killed before there was another line.
+    std::fs::remove_file(journal.path()).expect("it was made above");
+    journal.told(&["--json"]).is(0, &text(&story()), "");
+    let digest = digest(story()[3].as_bytes());
+    let line = format!("OK: each of 4 lines continues the one before it, the last is {digest}\n");
+    journal.told(&["--verify"]).is(0, &line, "");
+}
+
+#[test]
 fn a_torn_last_line_is_told_and_hides_nothing() {
     let lines = story();
     let torn = text(&lines[..3]) + &lines[3][..50];
@@ -246,6 +257,12 @@ fn a_journal_that_cannot_be_read_is_told() {
         journal.folder.display()
     );
     history_of(&journal.folder, &[]).is(1, "", &line);
+    let below = journal.path().join("none");
+    let line = format!(
+        "cowherd: read journal {}: Not a directory (os error 20)\n",
+        below.display()
+    );
+    history_of(&below, &[]).is(1, "", &line);
     let same = history_of(&journal.path(), &["--verify", "--json"]);
     assert_eq!(same.code, Some(2));
 }
