@@ -10,9 +10,9 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::model::action::{Ask, Caller, Question, Who};
+use crate::model::action::{Ask, Caller, Question, Reference, Who};
 use crate::model::bucket::{Bucket, RateLimit};
-use crate::model::journal::RecordKind;
+use crate::model::journal::{RecordKind, RecordTarget};
 use crate::model::refusal::Refusal;
 
 use super::super::clock;
@@ -162,7 +162,7 @@ impl fmt::Display for Whose {
     }
 }
 
-/// Tells which volume the request named, where the reason does not.
+/// Which volume it was is known where the request says so; of an uuid the reason tells the name, where there is one.
 fn line(ask: &Ask, refusal: &Refusal) -> Line {
     let act = match &ask.question {
         Question::Act(act) | Question::Confirm(act) => Some(act),
@@ -178,7 +178,12 @@ fn line(ask: &Ask, refusal: &Refusal) -> Line {
     let now = clock::now().wall;
     let line = Line::of(RecordKind::Refused, now, &ask.caller, &ask.line);
     let verb = act.map(|act| act.action.verb());
-    line.with(verb, detail, Some(refusal.code))
+    let mut line = line.with(verb, detail, Some(refusal.code));
+    line.record.target = act.and_then(|act| match &act.target {
+        Reference::Name(name) => Some(RecordTarget::named(name)),
+        Reference::Uuid(_) => None,
+    });
+    line
 }
 
 #[cfg(test)]
@@ -186,7 +191,7 @@ mod tests {
     use std::fs;
     use std::net::{IpAddr, Ipv4Addr};
 
-    use crate::model::action::{Act, Action, Reference};
+    use crate::model::action::{Act, Action};
     use crate::model::journal::Record;
     use crate::model::names::{Name, Uuid, VolumeName};
     use crate::model::refusal::Code;
@@ -315,14 +320,20 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_tells_the_volume_as_the_request_named_it() {
+    fn a_refusal_tells_the_group_of_a_volume_that_was_named() {
         let (vg, lv) = (name("vg0"), name("s1"));
         let by_name = remove(Reference::Name(VolumeName { vg, lv }));
         let uuid = Uuid::parse("HeDn2l-9XRh-aBcD-1234-wxyZ-0aA1-b2C3d4").expect("a uuid");
         let by_uuid = remove(Reference::Uuid(uuid));
-        let told = |question| line(&ask(1000, question), &protected()).record.detail;
-        assert_eq!(told(by_name), "vg0/s1: it is protected");
+        let recorded = |question| line(&ask(1000, question), &protected()).record;
+        let record = recorded(by_name);
+        let target = record.target.expect("it is named");
+        assert_eq!((target.vg.as_str(), target.lv.as_str()), ("vg0", "s1"));
+        assert_eq!(target.uuid, None);
+        assert_eq!(record.detail, "vg0/s1: it is protected");
+        let record = recorded(by_uuid);
+        assert_eq!(record.target, None);
         let detail = "HeDn2l-9XRh-aBcD-1234-wxyZ-0aA1-b2C3d4: vg0/s1: it is protected";
-        assert_eq!(told(by_uuid), detail);
+        assert_eq!(record.detail, detail);
     }
 }
