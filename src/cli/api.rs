@@ -60,7 +60,7 @@ pub(super) enum ApiError {
     #[error("how it ended is not known: see cowherd jobs {id}")]
     Lost { id: String, source: Box<Self> },
     #[error("whether it was done is not known: repeat it with --idempotency-key {key}")]
-    Unsure { key: String, source: ClientError },
+    Unsure { key: String, source: Box<Self> },
 }
 
 /// An error and what it is about, where that is not the request as a whole.
@@ -158,7 +158,7 @@ impl Api {
 impl ApiError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Client(error) | Self::Unsure { source: error, .. } => match error {
+            Self::Client(error) => match error {
                 ClientError::Absent(_)
                 | ClientError::Denied(_)
                 | ClientError::Connect { .. }
@@ -168,7 +168,12 @@ impl ApiError {
                 ClientError::Runtime(_) | ClientError::Request(_) | ClientError::TooLarge(_) => 1,
             },
             Self::Refused { status, .. } | Self::Unexplained(status) => code_of(*status),
-            Self::Failed(refusal) => code_of(refusal.code.status()),
+            Self::Failed(refusal) => match code_of(refusal.code.status()) {
+                // The guard was there all the time.
+                UNREACHABLE => 1,
+                code => code,
+            },
+            Self::Unsure { source, .. } => source.exit_code(),
             Self::Unconfirmed => REFUSED,
             Self::Running(_) => RUNNING,
             Self::Lost { source, .. } if source.is_unreachable() => UNREACHABLE,
@@ -184,6 +189,29 @@ impl ApiError {
 
     pub(super) fn is_unreachable(&self) -> bool {
         self.exit_code() == UNREACHABLE
+    }
+
+    /// Whether what was asked for may have been done all the same: nobody could tell in time.
+    pub(super) fn may_be_done(&self) -> bool {
+        match self {
+            Self::Client(error) => error.may_have_arrived(),
+            Self::Refused { status, code, .. } => {
+                *status == 504 || *status == 503 && *code == Code::GuardUnavailable.label()
+            }
+            Self::Unexplained(status) => [503, 504].contains(status),
+            Self::Remote(_)
+            | Self::Read { .. }
+            | Self::Token(_)
+            | Self::Unread(_)
+            | Self::NoRandom
+            | Self::Failed(_)
+            | Self::FailedSilently(_)
+            | Self::Unconfirmed
+            | Self::Declined
+            | Self::Running(_)
+            | Self::Lost { .. }
+            | Self::Unsure { .. } => false,
+        }
     }
 
     pub(super) fn wants_confirmation(&self) -> bool {

@@ -68,13 +68,15 @@ pub(super) fn carry_out(
 
 fn begin(api: &mut Api, key: &str, request: Request) -> Result<Job, ApiError> {
     let wait = Duration::from_secs(GUARD_WAITS_SECS.into());
-    match api.send(request, wait) {
-        Err(ApiError::Client(source)) if source.may_have_arrived() => Err(ApiError::Unsure {
+    api.send(request, wait).map_err(|error| {
+        if !error.may_be_done() {
+            return error;
+        }
+        ApiError::Unsure {
             key: key.to_owned(),
-            source,
-        }),
-        other => other,
-    }
+            source: Box::new(error),
+        }
+    })
 }
 
 /// Asks for the right to do it, shows what it loses, and lets somebody say no.

@@ -29,6 +29,12 @@ enum HistoryError {
     Broken { path: PathBuf, at: Break },
 }
 
+impl HistoryError {
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == ErrorKind::NotFound)
+    }
+}
+
 /// Both files of a journal, as they were at one time.
 struct Files {
     current: Vec<u8>,
@@ -88,7 +94,9 @@ fn verify(
         })
     })?;
     let count = current.lines.len() + older.map_or(0, |older| older.lines.len());
-    let last = current.lines.last().map(|line| digest(line.bytes));
+    let older = older.iter().flat_map(|reading| &reading.lines);
+    let last = older.chain(&current.lines).last();
+    let last = last.map(|line| digest(line.bytes));
     let last = last.map_or_else(String::new, |digest| format!(", the last is {digest}"));
     print(&format!(
         "OK: each of {count} lines continues the one before it{last}\n"
@@ -118,25 +126,35 @@ fn rotated(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// The journal may be rotated between opening the one and the other: then both are the same file.
+/// The journal may be rotated between opening the one and the other: then both are the same file. Whoever rotated it may
+/// have been killed before there was another line: then there is only what is older.
 fn read_both(path: &Path, rotated_path: &Path) -> Result<Files, HistoryError> {
     let mut attempts = 1;
     loop {
-        let current = open(path)?;
-        let rotated = match open(rotated_path) {
-            Err(HistoryError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => None,
-            other => Some(other?),
+        let current = match open(path) {
+            Err(error) if !error.is_absence() => return Err(error),
+            opened => opened,
         };
-        let is_same = rotated
+        let rotated = match open(rotated_path) {
+            Err(error) if error.is_absence() => None,
+            opened => Some(opened?),
+        };
+        let current = match (current, &rotated) {
+            (Err(_), Some(_)) => None,
+            (current, _) => Some(current?),
+        };
+        let is_same = current
             .as_ref()
-            .is_some_and(|rotated| same(&current, rotated));
+            .zip(rotated.as_ref())
+            .is_some_and(|(current, rotated)| same(current, rotated));
         if is_same && attempts < ROTATIONS_MAX {
             attempts += 1;
             continue;
         }
+        let current = current.map(|file| read(path, file)).transpose()?;
         let rotated = rotated.filter(|_| !is_same);
         return Ok(Files {
-            current: read(path, current)?,
+            current: current.unwrap_or_default(),
             rotated: rotated.map(|file| read(rotated_path, file)).transpose()?,
         });
     }

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::model::bucket::RateLimit;
+
 use super::ConfigError;
 use super::section::Section;
 
@@ -134,14 +136,6 @@ pub enum Curve {
     P256,
     P384,
     X25519,
-}
-
-/// Requests are answered as long as there are tokens: one comes back in each interval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateLimit {
-    pub interval: Duration,
-    /// As many tokens are kept at most.
-    pub burst: u64,
 }
 
 /// Checks a text; `path` is for messages, and where the files lie that the text names without a slash in front.

@@ -15,7 +15,6 @@
 
 mod answer;
 pub mod api;
-mod bucket;
 mod converse;
 mod files;
 mod fresh;

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::{Caller, JobTarget, Verb};
+use super::names::{Name, VolumeName};
 use super::refusal::Code;
 use super::time::UnixSeconds;
 
@@ -30,11 +31,21 @@ pub struct Record {
     /// The request's: `POST /api/v1/...`.
     pub line: String,
     pub verb: Option<Verb>,
-    pub target: Option<JobTarget>,
+    pub target: Option<RecordTarget>,
     /// In one sentence.
     pub detail: String,
     /// Of what was refused or failed.
     pub code: Option<Code>,
+}
+
+/// The volume that a line is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordTarget {
+    pub vg: Name,
+    pub lv: Name,
+    /// LVM's, with its hyphens. Nothing where a request that was refused names a volume that nobody has looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +58,28 @@ pub enum RecordKind {
     Refused,
     /// What a guard that ended meanwhile had begun, as the next one found it.
     Reconciled,
+}
+
+impl RecordTarget {
+    /// What goes by this name, if anything does.
+    #[must_use]
+    pub fn named(name: &VolumeName) -> Self {
+        Self {
+            vg: name.vg.clone(),
+            lv: name.lv.clone(),
+            uuid: None,
+        }
+    }
+}
+
+impl From<&JobTarget> for RecordTarget {
+    fn from(target: &JobTarget) -> Self {
+        Self {
+            vg: target.vg.clone(),
+            lv: target.lv.clone(),
+            uuid: Some(target.uuid.clone()),
+        }
+    }
 }
 
 impl RecordKind {
@@ -87,6 +120,15 @@ mod tests {
         assert_eq!(serde_json::to_string(&record).expect("JSON"), LINE);
         assert_eq!(record.prev, NOTHING_BEFORE);
         assert_eq!(record.kind.label(), "outcome");
+    }
+
+    #[test]
+    fn what_was_refused_may_have_a_name_and_no_uuid() {
+        for target in [r#"{"vg":"vg0","lv":"snap"}"#, "null"] {
+            let line = LINE.replace(r#"{"vg":"vg0","lv":"snap","uuid":"u"}"#, target);
+            let record: Record = serde_json::from_str(&line).expect("a record");
+            assert_eq!(serde_json::to_string(&record).expect("JSON"), line);
+        }
     }
 
     #[test]

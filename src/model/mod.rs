@@ -7,6 +7,7 @@ pub mod access;
 pub mod action;
 pub mod audit;
 pub mod bounds;
+pub mod bucket;
 pub mod cause;
 pub mod history;
 pub mod inventory;

@@ -109,13 +109,7 @@ impl Filter {
     #[must_use]
     pub fn shows(&self, record: &Record) -> bool {
         let is_late = self.since.is_none_or(|since| record.ts >= since);
-        let is_of = |vg: &Name| {
-            record
-                .target
-                .as_ref()
-                .is_some_and(|target| target.vg == *vg)
-        };
-        is_late && self.vg.as_ref().is_none_or(is_of)
+        is_late && self.vg.as_ref().is_none_or(|vg| is_about(record, vg))
     }
 }
 
@@ -132,6 +126,37 @@ pub fn table<'a>(records: impl Iterator<Item = &'a Record>) -> String {
         return "nothing on record\n".to_owned();
     }
     table.text()
+}
+
+/// What was refused before anybody knew what it was about tells that in its request, or in the reason.
+fn is_about(record: &Record, vg: &Name) -> bool {
+    if let Some(target) = &record.target {
+        return target.vg == *vg;
+    }
+    let start = format!("{vg}/");
+    let mut parts = record.line.split(['/', '?']);
+    let mut words = record.detail.split_whitespace();
+    parts.any(|part| decoded(part).starts_with(start.as_bytes()))
+        || words.any(|word| word.starts_with(&start))
+}
+
+/// A part of a path. What is no escape stands for itself.
+fn decoded(part: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.bytes();
+    let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+    while let Some(byte) = rest.next() {
+        let mut after = rest.clone();
+        let value = digit(after.next()).zip(digit(after.next()));
+        let value = value.and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
+        if let (b'%', Some(value)) = (byte, value) {
+            bytes.push(value);
+            rest = after;
+        } else {
+            bytes.push(byte);
+        }
+    }
+    bytes
 }
 
 fn line(number: usize, bytes: &[u8]) -> Line<'_> {

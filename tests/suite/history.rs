@@ -159,6 +159,60 @@ fn what_was_rotated_comes_first() {
 }
 
 #[test]
+fn what_was_rotated_is_shown_before_anything_follows_it() {
+    let journal = Journal::of(&[]).rotated(&story());
+    // Whoever rotated it was killed before there was another line.
+    std::fs::remove_file(journal.path()).expect("it was made above");
+    journal.told(&["--json"]).is(0, &text(&story()), "");
+    let digest = digest(story()[3].as_bytes());
+    let line = format!("OK: each of 4 lines continues the one before it, the last is {digest}\n");
+    journal.told(&["--verify"]).is(0, &line, "");
+}
+
+#[test]
+fn a_refusal_is_shown_for_the_group_that_it_names() {
+    let uuid = "SnApsh-0000-1111-2222-3333-4444-555555";
+    let refused = |target: Value, line: &str, detail: &str| {
+        record(
+            &json!({"kind": "refused", "job": null, "verb": null, "code": "protected", "target": target,
+            "line": line, "detail": detail}),
+        )
+    };
+    let of_path = |path: &str| refused(Value::Null, &format!("DELETE /api/v1{path}"), "no");
+    let of_detail = |detail: &str| refused(Value::Null, "POST /api/v1/confirmations", detail);
+    let by_uuid = format!("{uuid}: vg0/s1: it is protected");
+    let named = json!({"vg": "vg0", "lv": "s1"});
+    let other = json!({"vg": "vg1", "lv": "s1"});
+    for (name, record, is_shown) in [
+        ("a target", refused(named, "", ""), true),
+        ("a path", of_path("/snapshots/vg0%2Fs1"), true),
+        (
+            "and more",
+            of_path("/volumes/vg0%2fs1/snapshots?wait=1"),
+            true,
+        ),
+        ("encoded letters", of_path("/snapshots/vg%30%2Fs1"), true),
+        ("a sentence", of_detail("vg0/s1: it is protected"), true),
+        ("a uuid and a name", of_detail(&by_uuid), true),
+        ("another target", refused(other, "", "vg0/s1"), false),
+        ("a longer group", of_path("/snapshots/vg00%2Fs1"), false),
+        ("a group's end", of_detail("my-vg0/s1: no"), false),
+        ("a uuid", of_path(&format!("/snapshots/{uuid}")), false),
+        ("a device", of_detail("/dev/vg0/s1: no"), false),
+        ("half an escape", of_path("/snapshots/vg0%2"), false),
+    ] {
+        let lines = chained(NOTHING_BEFORE, &[record]);
+        let told = Journal::of(&lines).told(&["--json", "--vg", "vg0"]);
+        let expected = if is_shown {
+            text(&lines)
+        } else {
+            String::new()
+        };
+        assert_eq!((told.out, told.err), (expected, String::new()), "{name}");
+    }
+}
+
+#[test]
 fn a_torn_last_line_is_told_and_hides_nothing() {
     let lines = story();
     let torn = text(&lines[..3]) + &lines[3][..50];
@@ -246,6 +300,12 @@ fn a_journal_that_cannot_be_read_is_told() {
         journal.folder.display()
     );
     history_of(&journal.folder, &[]).is(1, "", &line);
+    let below = journal.path().join("none");
+    let line = format!(
+        "cowherd: read journal {}: Not a directory (os error 20)\n",
+        below.display()
+    );
+    history_of(&below, &[]).is(1, "", &line);
     let same = history_of(&journal.path(), &["--verify", "--json"]);
     assert_eq!(same.code, Some(2));
 }

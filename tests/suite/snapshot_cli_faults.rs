@@ -71,7 +71,10 @@ fn every_refusal_has_its_exit_code_and_one_line() {
         let line = format!("cowherd: vg0/snap: {}: why so \n", code.label());
         // Where there is too much to do it is asked again, for that long.
         let told = |words: &[&str]| guard.told(&[words, &["--timeout=1s"]].concat());
-        told(&ACTIVATE).is(exit, "", &line);
+        // Whether a change was refused with these is not known.
+        if ![Code::Timeout, Code::GuardUnavailable].contains(&code) {
+            told(&ACTIVATE).is(exit, "", &line);
+        }
         told(&LIST).is(exit, "", &line.replace("vg0/snap: ", ""));
         let told = told(&["jobs", "x", "--json"]);
         let body: Value = serde_json::from_str(&told.out).expect("the problem is shown");
@@ -111,8 +114,11 @@ fn a_job_that_failed_exits_as_its_reason_does() {
     for (code, exit) in [
         (Code::Busy, 3),
         (Code::LvmFailed, 1),
-        (Code::Timeout, 4),
         (Code::Interrupted, 1),
+        // The guard was reached: it says so.
+        (Code::Timeout, 1),
+        (Code::GuardUnavailable, 1),
+        (Code::JournalUnavailable, 1),
     ] {
         let mut failed = job("activate", "failed");
         failed["error"] = json!({"code": code, "detail": "the device is\nopen"});
@@ -175,6 +181,36 @@ fn a_change_whose_answer_is_lost_may_be_repeated_with_its_key() {
     );
     assert!(told.err.starts_with(&line), "{}", told.err);
     assert_eq!(told.code, Some(4));
+}
+
+#[test]
+fn a_change_that_the_guard_does_not_answer_for_may_be_repeated_with_its_key() {
+    let bare = |status| Does::Answer(status, "<html>".to_owned());
+    let without = |status| format!("the guard answers {status} without a reason");
+    let refusal = |code: Code| problem(code.status(), code.label(), "why");
+    for (step, cause) in [
+        (refusal(Code::Timeout), "timeout: why".to_owned()),
+        (
+            refusal(Code::GuardUnavailable),
+            "guard_unavailable: why".to_owned(),
+        ),
+        (bare(503), without(503)),
+        (bare(504), without(504)),
+    ] {
+        let guard = FakeGuard::that(vec![step]);
+        let told = guard.told(&ACTIVATE);
+        let asked = guard.asked_once();
+        let key = asked.header("idempotency-key").expect("a change has one");
+        let line = format!(
+            "cowherd: vg0/snap: whether it was done is not known: repeat it with --idempotency-key {key}: {cause}\n"
+        );
+        told.is(4, "", &line);
+    }
+    // What would not be done twice has no key to repeat it with.
+    let guard = FakeGuard::that(vec![refusal(Code::Timeout)]);
+    guard
+        .told(&["snapshot", "activate", "vg0/snap", "--dry-run"])
+        .is(4, "", "cowherd: vg0/snap: timeout: why\n");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use cowherd::config::ConfigError;
 use cowherd::config::web_file::{
-    self, ClientAuth, Curve, Pem, RateLimit, TLS12_SUITES, Tls, Version, WebFile,
+    self, ClientAuth, Curve, Pem, TLS12_SUITES, Tls, Version, WebFile,
 };
+use cowherd::model::bucket::RateLimit;
 
 /// Of "secret", of the least cost.
 pub(crate) const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::web_file::RateLimit;
 use crate::model::action::{Caller, Who};
-
-use super::super::bucket::Bucket;
+use crate::model::bucket::{Bucket, RateLimit};
 
 /// Twenty in a second, and twice as many at once: more than any script needs.
 const OTHERS: RateLimit = RateLimit {

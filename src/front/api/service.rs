@@ -10,11 +10,10 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout, timeout_at};
 
-use crate::config::web_file::RateLimit;
 use crate::model::action::{Act, Action, Caller, Job, Question, Reply, VolumeView};
+use crate::model::bucket::{Bucket, RateLimit};
 use crate::model::refusal::{Code, Refusal};
 
-use super::super::bucket::Bucket;
 use super::answer::{self, Answer, Served};
 use super::asks::Asks;
 use super::buckets::{Buckets, Taken};
@@ -31,7 +30,8 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 /// As much of a request's line is put on record.
 const LINE_CHARS_MAX: usize = 256;
 /// Of refusals of those whom nobody knows so many are put on record, and then one in each interval: a day of them is
-/// less than half of what a guard reads of the journal of its predecessor.
+/// less than half of what a guard reads of the journal of its predecessor. The guard would leave the others out, too;
+/// here it does not even hear of them.
 const STRANGERS_ON_RECORD: RateLimit = RateLimit {
     interval: Duration::from_secs(15),
     burst: 40,

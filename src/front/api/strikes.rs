@@ -9,9 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::web_file::RateLimit;
-
-use super::super::bucket::Bucket;
+use crate::model::bucket::{Bucket, RateLimit};
 
 /// A few slips at once, and one a second from then on.
 const LIMIT: RateLimit = RateLimit {

@@ -16,9 +16,9 @@ use tracing::{error, info};
 
 use crate::config::ConfigError;
 use crate::config::web_file::{self, Pem, WebFile};
+use crate::model::bucket::Bucket;
 use crate::report::metrics::WebStatus;
 
-use super::bucket::Bucket;
 use super::files::Files;
 use super::fresh::{Fresh, Recipe};
 use super::start_thread;

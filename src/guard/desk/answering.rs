@@ -12,7 +12,6 @@ use crate::model::access::Access;
 use crate::model::action::{
     Act, Ask, Caller, Confirmation, Job, JobState, JobTarget, Progress, Question, Reply,
 };
-use crate::model::journal::RecordKind;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::step::Task;
 use crate::model::tally::Happening;
@@ -21,7 +20,6 @@ use crate::observe::writes;
 
 use super::super::clock;
 use super::jobs::{Entry, Known};
-use super::journal::Line;
 use super::seeing::Seen;
 use super::{Asked, Office, Order, QUEUE, moment, shown, tokens};
 
@@ -38,6 +36,7 @@ impl Office {
             let now = clock::moment();
             if now >= due {
                 self.measure_writes(now);
+                self.tell_left_out();
                 due = now.after(MEASURE_EVERY);
             }
             let first = match queue.recv_timeout(due.since(now)) {
@@ -250,33 +249,21 @@ impl Office {
     /// What cannot be put on record has been refused all the same.
     pub(super) fn record_refusal(&self, ask: &Ask, refusal: &Refusal) {
         self.note(Happening::Refused(refusal.code));
-        let (verb, target) = match &ask.question {
-            Question::Act(act) | Question::Confirm(act) => {
-                (Some(act.action.verb()), Some(act.target.to_string()))
-            }
-            Question::Volumes
-            | Question::Jobs
-            | Question::Job(_)
-            | Question::Admit(_)
-            | Question::Refused(_) => (None, None),
-        };
-        let named = target
-            .map(|target| format!("{target}: "))
-            .unwrap_or_default();
-        let detail = if refusal.detail.starts_with(&named) {
-            refusal.detail.clone()
-        } else {
-            format!("{named}{}", refusal.detail)
-        };
-        let line = Line::of(
-            RecordKind::Refused,
-            clock::now().wall,
-            &ask.caller,
-            &ask.line,
-        );
-        let line = line.with(verb, detail, Some(refusal.code));
-        if let Err(error) = self.journal.write(line) {
+        let is_known = self.access.knows(&ask.caller);
+        let recorded = self.refusals.record(&self.journal, ask, refusal, is_known);
+        if let Err(error) = recorded {
             tracing::warn!(detail = error.detail, "a refusal is not on record");
+        }
+    }
+
+    /// Once in a while: whoever floods the journal would else flood the log.
+    fn tell_left_out(&self) {
+        for (caller, count) in self.refusals.left_out() {
+            tracing::warn!(
+                caller,
+                count,
+                "refusals are not on record: there were too many"
+            );
         }
     }
 }

@@ -88,7 +88,7 @@ impl Line {
 
     pub(super) fn of_job(mut self, job: &Job) -> Self {
         self.record.job = Some(job.id.clone());
-        self.record.target = Some(job.target.clone());
+        self.record.target = Some((&job.target).into());
         self
     }
 

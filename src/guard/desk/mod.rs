@@ -18,6 +18,7 @@ mod jobs;
 mod journal;
 mod moment;
 mod porter;
+mod refusals;
 mod seeing;
 mod shown;
 mod tokens;
@@ -51,6 +52,7 @@ pub use door::{Door, TokenFault, read_token};
 use jobs::Jobs;
 use journal::{Journal, Left};
 use porter::Porter;
+use refusals::Refusals;
 use seeing::Reader;
 use tokens::Tokens;
 use worker::Worker;
@@ -103,6 +105,7 @@ struct Office {
     tools: Tools,
     reader: Reader,
     journal: Journal,
+    refusals: Refusals,
     leases: Leases,
     front: FrontLine,
     inputs: Inputs,
@@ -149,6 +152,7 @@ impl Desk {
             },
             tools,
             journal,
+            refusals: Refusals::default(),
             leases,
             front,
             inputs,

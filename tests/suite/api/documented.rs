@@ -121,6 +121,34 @@ fn its_codes_are_those_that_are_answered() {
 }
 
 #[test]
+fn every_operation_tells_how_whoever_comes_over_tls_is_turned_away() {
+    let document = document();
+    // Whatever is asked for, the guard is asked first who that is.
+    let codes = [
+        Code::Unauthenticated,
+        Code::Forbidden,
+        Code::RateLimited,
+        Code::Internal,
+        Code::GuardUnavailable,
+        Code::Timeout,
+    ];
+    for route in ROUTES {
+        let operation = &document["paths"][route.pattern][route.method.to_lowercase()];
+        let told = keys(&operation["responses"]);
+        let missing = codes
+            .iter()
+            .filter(|code| !told.contains(&code.status().to_string()));
+        let missing: Vec<&Code> = missing.collect();
+        assert!(
+            missing.is_empty(),
+            "{} {}: {missing:?}",
+            route.method,
+            route.pattern
+        );
+    }
+}
+
+#[test]
 fn its_fields_are_those_that_travel() {
     let create = Create {
         kind: SnapshotKind::Thick,

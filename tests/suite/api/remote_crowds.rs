@@ -1,7 +1,7 @@
 //! Callers over the network that are slow, many, or try again and again: they hold nobody up but themselves.
 
 use std::io::{BufReader, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
@@ -119,4 +119,20 @@ fn whoever_tries_in_vain_has_to_wait_and_the_guard_is_not_asked() {
         let right = format!("Authorization: Bearer {}\r\n", good());
         attempt(&right).status == 200
     });
+}
+
+#[test]
+fn without_a_guard_nobody_who_comes_is_let_in() {
+    let net = Net::start();
+    assert_eq!(net.get("/api/v1/version", &good()).status, 200);
+    net.guard
+        .link
+        .shutdown(Shutdown::Both)
+        .expect("it was connected");
+    for path in ["/api/v1/version", "/api/v1/openapi.json", "/api/v1/jobs"] {
+        // It is one that the document tells of, too.
+        let answer = net.get(path, &good());
+        assert_problem(path, &answer, Code::GuardUnavailable);
+    }
+    assert_eq!(local(&net), 200);
 }

@@ -1,12 +1,19 @@
-//! A bucket of tokens: each request takes one, and one comes back in each interval.
+//! A bucket of tokens: each request takes one, and one comes back in each interval. What time it is is the caller's to
+//! say.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::config::web_file::RateLimit;
+/// What may be done as long as there are tokens: one comes back in each interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    pub interval: Duration,
+    /// As many tokens are kept at most.
+    pub burst: u64,
+}
 
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub struct Bucket {
     limit: RateLimit,
     /// Tokens, when there were that many.
     level: Mutex<(f64, Instant)>,
@@ -14,18 +21,24 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// A full one.
-    pub(super) fn new(limit: RateLimit, now: Instant) -> Self {
+    #[must_use]
+    pub fn new(limit: RateLimit, now: Instant) -> Self {
         let level = Mutex::new((whole(limit.burst), now));
         Self { limit, level }
     }
 
     /// Whether there is a token.
-    pub(super) fn has(&self, now: Instant) -> bool {
+    pub fn has(&self, now: Instant) -> bool {
         self.tokens(*self.lock(), now) >= 1.0
     }
 
+    /// Whether as many have come back as it keeps: it is like a new one.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.tokens(*self.lock(), now) >= whole(self.limit.burst)
+    }
+
     /// Takes a token if there is one.
-    pub(super) fn take(&self, now: Instant) -> bool {
+    pub fn take(&self, now: Instant) -> bool {
         let mut level = self.lock();
         let tokens = self.tokens(*level, now);
         let is_taken = tokens >= 1.0;
@@ -52,8 +65,6 @@ fn whole(burst: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -65,6 +76,8 @@ mod tests {
         assert_eq!([0, 0, 0, 0, 1].map(at), [true, true, true, false, false]);
         assert_eq!([2, 3, 4].map(at), [true, false, true]);
         // No more than the burst is ever kept.
+        let is_full = |secs| bucket.is_full(start + Duration::from_secs(secs));
+        assert_eq!([9, 10].map(is_full), [false, true]);
         assert_eq!([100, 100, 100, 100].map(at), [true, true, true, false]);
     }
 }
