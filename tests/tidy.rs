@@ -80,6 +80,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "front/",
             "guard/front.rs",
             "guard/claim.rs",
+            "guard/desk/journal.rs",
             "guard/devices.rs",
             "guard/lifeboat/",
         ],

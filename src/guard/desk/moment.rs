@@ -53,24 +53,7 @@ pub(super) fn take(
     let (office, task) = (worker.office, &entry.task);
     let quiesce = quiesce_of(task);
     let held = hold(worker, entry, &quiesce);
-    let ran = if held.goes_on {
-        worker.phase(entry, "waiting for the volume group");
-        worker.with_group(task, seen.asked, held.limit, |worker, is_untouched| {
-            worker.decide_again(entry, access, seen, is_untouched)?;
-            // Who has let go while the group was busy holds for nothing that is made now.
-            let goes_on =
-                || decided::goes_on(quiesce.mode, held.asked.iter().all(Asked::still_holds));
-            if !goes_on() {
-                return Ok(None);
-            }
-            worker.phase(entry, "running lvm");
-            Ok(Some(run_all(office, task, goes_on)))
-        })
-    } else if office.is_ending() {
-        Err(ends(task))
-    } else {
-        Ok(None)
-    };
+    let ran = make(worker, entry, access, seen, &held);
     let (runs, held_ms) = held.release();
     tell_stuck(office, entry, &runs);
     let worth = decided::worth(quiesce.mode, &runs);
@@ -119,6 +102,38 @@ pub(super) fn take(
             Err(refusal)
         }
     }
+}
+
+/// What became of each command; nothing where somebody has let go before.
+type Ran = Option<Vec<Result<Option<Finished>, Refusal>>>;
+
+/// Makes what was asked for, while those who were asked hold still.
+fn make(
+    worker: &mut Worker<'_>,
+    entry: &Entry,
+    access: &Access,
+    seen: Seen,
+    held: &Held,
+) -> Result<Ran, Refusal> {
+    let (office, task) = (worker.office, &entry.task);
+    if office.is_ending() {
+        return Err(ends(task));
+    }
+    if !held.goes_on {
+        return Ok(None);
+    }
+    let mode = quiesce_of(task).mode;
+    worker.phase(entry, "waiting for the volume group");
+    worker.with_group(task, seen.asked, held.limit, |worker, is_untouched| {
+        worker.decide_again(entry, access, seen, is_untouched)?;
+        // Who has let go while the group was busy holds for nothing that is made now.
+        let goes_on = || decided::goes_on(mode, held.asked.iter().all(Asked::still_holds));
+        if !goes_on() {
+            return Ok(None);
+        }
+        worker.phase(entry, "running lvm");
+        Ok(Some(run_all(office, task, goes_on)))
+    })
 }
 
 fn tell_stuck(office: &Office, entry: &Entry, runs: &[HookRun]) {
