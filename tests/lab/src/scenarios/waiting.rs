@@ -1,7 +1,7 @@
 //! What becomes of requests that have to wait: of those that others have overtaken when it is their turn, and of those
 //! for which applications hold still when the guard is stopped.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +30,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         stopped,
     )
     .deadline(LONG),
+    Scenario::new(
+        "what_became_of_a_job_is_told_once_its_group_is_there",
+        "SIGKILL before a removal, and LVM does not see the group when the next guard starts: nothing is told as done",
+        not_there_yet,
+    )
+    .deadline(LONG),
 ];
 
 /// A dozen changes, and thrice as long on a slow machine.
@@ -38,6 +44,8 @@ const LONG: Duration = Duration::from_secs(240);
 const HELD: &str = "/run/held";
 /// There while the first hook holds.
 const FLAG: &str = "/run/flag";
+const CONF: &str = "/etc/lvm/lvm.conf";
+const DEVICES: &str = "/etc/lvm/devices/system.devices";
 const LEASES: &str = "/var/lib/cowherd/leases";
 
 fn config(ready_s: u32) -> String {
@@ -137,6 +145,38 @@ fn stopped(lab: &mut Lab) -> Result<()> {
     vg.remove()
 }
 
+fn not_there_yet(lab: &mut Lab) -> Result<()> {
+    let (vg, _, _) = origins(lab)?;
+    sh(&format!("mkfifo {HELD}"))?;
+    let config = format!("{}[guard]\nlifeboat = false\n", config(60));
+    let guard = Cowherd::ready(Some(&config), &[])?;
+    done(&["create", "vg0/thin", "--name", "a", "--expendable"])?;
+    later(&["create", "vg0/thick", "--name", "held", "--hook", "held"])?;
+    is_asked()?;
+    let removal = later(&["remove", "vg0/a"])?;
+    drop(guard);
+
+    let good = fs::read_to_string(CONF).context("LVM's settings")?;
+    let hidden = good.replace("use_devicesfile = 0", "use_devicesfile = 1");
+    ensure!(hidden != good, "{good}");
+    sh(&format!(
+        "mkdir -p /etc/lvm/devices && echo VERSION=1.1.1 > {DEVICES}"
+    ))?;
+    fs::write(CONF, hidden).context("hiding the group")?;
+    let guard = Cowherd::ready(Some(&config), &[])?;
+    guard.wait_log("what the guard before did cannot be seen yet", DEADLINE * 2)?;
+    let job = job(&removal)?;
+    ensure!(job["state"] == "running", "{job}");
+
+    sh(&format!("rm {DEVICES}"))?;
+    fs::write(CONF, good).context("showing the group again")?;
+    ensure!(ended(&removal)? == "interrupted", "{removal}");
+    ensure!(lvs_field("vg0/a", "origin")? == "thin");
+    guard.stop()?;
+    sh(&format!("rm {HELD}"))?;
+    vg.remove()
+}
+
 /// Has it accepted, and gives the job's number.
 fn later(arguments: &[&str]) -> Result<String> {
     let words = ["--no-wait", "--json"];
@@ -151,11 +191,15 @@ fn is_asked() -> Result<()> {
     })
 }
 
+fn job(id: &str) -> Result<Value> {
+    let told = cowherd(&["jobs", id, "--json"])?;
+    serde_json::from_str(&told.stdout).context("a job")
+}
+
 /// The code of what it failed by; nothing for one that was done.
 fn ended(id: &str) -> Result<String> {
     let job = wait_for("the job has ended", DEADLINE * 3, || {
-        let told = cowherd(&["jobs", id, "--json"]).ok()?;
-        let job: Value = serde_json::from_str(&told.stdout).ok()?;
+        let job = job(id).ok()?;
         let has_ended = job["state"] != "queued" && job["state"] != "running";
         has_ended.then_some(job)
     })?;
