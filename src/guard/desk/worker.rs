@@ -342,7 +342,8 @@ impl Worker<'_> {
         self.phase(entry, "putting it on record");
         let journal = &self.office.journal;
         if let Err(why) = journal.write_end(&line, || !self.office.is_ending()) {
-            tracing::error!(
+            // The next guard finds out itself: nobody is told what it may see otherwise.
+            return tracing::error!(
                 job = entry.job.id,
                 detail = why,
                 "what became of a job is not on record"
